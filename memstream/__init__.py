@@ -1,0 +1,35 @@
+"""The public Python API of memstream.
+
+Publish conversation events with `ConversationPublisher`, follow what becomes of them with `MemoryChanges`, and search
+with `MemoryReader`. `Settings` says where the parts are; `settings_from_environment` reads them from `MEMSTREAM_*`.
+"""
+
+from schemas.conversation import ConversationEnded, Correction, Forget, Turn
+from schemas.memory import Memory, MemoryChange, Op
+from streams.clients.changes import MemoryChanges, PlacedChange
+from streams.clients.publisher import ConversationPublisher, Receipt
+from streams.clients.reader import MemoryReader, SearchResult
+from streams.errors import MemstreamError, TransientError, UsageError
+from streams.settings import Settings
+from streams.settings import from_environment as settings_from_environment
+
+__all__ = [
+    "ConversationEnded",
+    "ConversationPublisher",
+    "Correction",
+    "Forget",
+    "Memory",
+    "MemoryChange",
+    "MemoryChanges",
+    "MemoryReader",
+    "MemstreamError",
+    "Op",
+    "PlacedChange",
+    "Receipt",
+    "SearchResult",
+    "Settings",
+    "TransientError",
+    "Turn",
+    "UsageError",
+    "settings_from_environment",
+]

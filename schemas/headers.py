@@ -1,0 +1,74 @@
+"""Record headers: CloudEvents in binary mode on public topics, and our own few on all.
+
+Headers are optional on what others publish: the body says everything. Ours are `memstream-origin` (where a rerouted or
+redriven copy first stood), `memstream-lane` (a redriven copy that only one lane may read), `memstream-vector` and
+`memstream-head` (on `memory.changes`, so that ordinary consumers never pay for vectors and heads).
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+Headers = list[tuple[str, bytes]]
+RawHeaders = Sequence[tuple[str, bytes | None]]
+
+ORIGIN = "memstream-origin"
+LANE = "memstream-lane"
+VECTOR = "memstream-vector"
+HEAD = "memstream-head"
+TRACEPARENT = "traceparent"
+
+CHANGE_TYPE = "memstream.memory.change"
+WATERMARK_TYPE = "memstream.watermark"
+EVENT_TYPE_PREFIX = "memstream.conversation."
+
+
+class Origin(msgspec.Struct, frozen=True, array_like=True):
+    """Where a copied event first stood in `conversation.events`; it stands in for a missing id or time."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+
+
+def get(headers: RawHeaders | None, name: str) -> bytes | None:
+    """The last value under a name (the one added by the newest writer), or none."""
+    for key, value in reversed(headers or ()):
+        if key == name:
+            return value
+    return None
+
+
+def origin_of(headers: RawHeaders | None) -> Origin | None:
+    """The origin of a copy; none for a first publication or an unreadable header."""
+    raw = get(headers, ORIGIN)
+    if raw is None:
+        return None
+    try:
+        return msgspec.json.decode(raw, type=Origin)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+def with_origin(headers: RawHeaders | None, origin: Origin) -> Headers:
+    """The same headers with an origin; an older origin wins, since the first place is the origin."""
+    kept = [(key, value) for key, value in headers or () if value is not None]
+    if origin_of(headers) is None:
+        kept = [(key, value) for key, value in kept if key != ORIGIN]
+        kept.append((ORIGIN, msgspec.json.encode(origin)))
+    return kept
+
+
+def cloudevent(*, event_id: str, event_type: str, source: str, time: datetime | None = None) -> Headers:
+    """CloudEvents 1.0 attributes of one record, binary mode (Kafka protocol binding, section 3.2)."""
+    headers: Headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", event_id.encode()),
+        ("ce_type", event_type.encode()),
+        ("ce_source", source.encode()),
+        ("content-type", b"application/json"),
+    ]
+    if time is not None:
+        headers.append(("ce_time", time.isoformat().replace("+00:00", "Z").encode()))
+    return headers

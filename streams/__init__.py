@@ -1,0 +1,1 @@
+"""What happens to an event: the engine, the six stages, and everything they and their users stand on."""

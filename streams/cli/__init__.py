@@ -1,0 +1,1 @@
+"""The memstream command: one file per command, on the public clients."""

@@ -1,0 +1,60 @@
+"""`memstream worker`: run stages."""
+
+import click
+
+from streams.cli.context import json_option, print_json, reports_errors, settings_options
+from streams.errors import UsageError
+from streams.settings import Settings
+from topology.graph import GRAPH, StageName
+
+
+@click.command()
+@click.option("--stages", metavar="NAME,...", help="Which stages; default: all six.")
+@settings_options
+@json_option
+@reports_errors
+def worker(stages: str | None, *, settings: Settings, as_json: bool) -> None:
+    """Run all stages in this process, or some of them.
+
+    Stages share nothing but Kafka, so they may run in one process or in many, and any number of workers may run the same
+    stage. Ctrl-C or SIGTERM ends open batches and leaves in order.
+
+    \b
+    Examples:
+        memstream worker
+        memstream worker --stages extract,embed
+
+    \b
+    Exit codes: 0 stopped in order, 1 a stage failed (its open batch is uncommitted and is done again by the next
+    worker), 2 wrong use, 3 nothing to talk to.
+    """
+    from streams.faust_worker.worker import run
+
+    names = parse_stages(stages)
+
+    def ready() -> None:
+        if as_json:
+            print_json({"state": "ready", "stages": names})
+        else:
+            click.echo(f"ready: {', '.join(names)} (Ctrl-C to stop)")
+
+    run(settings, names, ready=ready)
+
+
+def parse_stages(text: str | None) -> list[StageName]:
+    """Stage names, in event order.
+
+    Raises:
+        UsageError: one of them is no stage.
+    """
+    if text is None:
+        return [spec.name for spec in GRAPH]
+    wanted = [part.strip() for part in text.split(",") if part.strip()]
+    known = {str(spec.name) for spec in GRAPH}
+    unknown = [name for name in wanted if name not in known]
+    if unknown or not wanted:
+        raise UsageError(
+            f"no stage is called {', '.join(map(repr, unknown)) or 'nothing'}",
+            next_step=f"stages are {', '.join(spec.name for spec in GRAPH)}",
+        )
+    return [spec.name for spec in GRAPH if spec.name in wanted]

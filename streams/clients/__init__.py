@@ -1,0 +1,1 @@
+"""The public Python API: publish conversation events, follow memory changes, read memories."""

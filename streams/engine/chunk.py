@@ -1,0 +1,45 @@
+"""Leases and chunks: which records came in under which ownership."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from confluent_kafka import Message
+
+
+@dataclass(eq=False, slots=True)
+class Lease:
+    """One span of owning one partition; records are worth something only while their lease is alive.
+
+    Attributes:
+        partition: of the stage's input topic.
+        start_offset: where reading began.
+        closing: turns true once, when it is about to be given back: what comes now is dropped, the open batch may end.
+        alive: turns false once, when the partition is revoked or lost; both threads read it.
+        next_offset: behind the last record handed out.
+        end_offset: the end of the partition as last reached; none while there is more to read.
+    """
+
+    partition: int
+    start_offset: int
+    closing: bool = False
+    alive: bool = True
+    next_offset: int = 0
+    end_offset: int | None = None
+
+    def __post_init__(self) -> None:
+        self.next_offset = self.start_offset
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Raw records of one partition, fetched in one go.
+
+    Attributes:
+        lease: under which they were fetched.
+        records: in log order.
+        size_bytes: keys and values together.
+    """
+
+    lease: Lease
+    records: Sequence[Message]
+    size_bytes: int = field(default=0)

@@ -1,0 +1,90 @@
+"""How our clients talk to Kafka: one place for connection settings and for librdkafka's own log lines."""
+
+import logging
+from typing import Any
+
+from streams.settings import KafkaSettings
+
+CLIENT_LOG = logging.getLogger("memstream.kafka")
+"""librdkafka's lines go here instead of to standard error, where a broker that is down would print thousands.
+
+Silent unless a worker's logging opens it: a command says by itself, once, what is wrong."""
+CLIENT_LOG.addHandler(logging.NullHandler())
+CLIENT_LOG.propagate = False
+
+
+def connection(settings: KafkaSettings, *, client_id: str) -> dict[str, Any]:
+    """What every client needs.
+
+    Args:
+        settings: where the log is.
+        client_id: shown in the broker's logs and quotas.
+    """
+    return {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "client.id": client_id,
+        "logger": CLIENT_LOG,
+        # The reconnect backoff doubles up to this; the default of 10 s would make a short outage long.
+        "reconnect.backoff.max.ms": 1000,
+    }
+
+
+def producer(settings: KafkaSettings, *, client_id: str) -> dict[str, Any]:
+    """An idempotent producer that places records as every other client of ours does."""
+    return connection(settings, client_id=client_id) | {
+        "enable.idempotence": True,
+        "partitioner": "murmur2",
+        "compression.type": "lz4",
+        "message.max.bytes": 16 * 1024 * 1024,
+    }
+
+
+def transactional_producer(settings: KafkaSettings, *, client_id: str, transactional_id: str) -> dict[str, Any]:
+    """The producer of one stage's transactions."""
+    return producer(settings, client_id=client_id) | {
+        "transactional.id": transactional_id,
+        "transaction.timeout.ms": 10_000,
+        # A batch is produced in one go and flushed by its commit: waiting for more records only costs time.
+        "linger.ms": 0,
+        # The broker answers CONCURRENT_TRANSACTIONS while the last commit's markers are written; with the default of
+        # 100 ms every second commit waits that long (measured: 44 instead of 165 transactions/s).
+        "retry.backoff.ms": 5,
+        "retry.backoff.max.ms": 1000,
+    }
+
+
+def stage_consumer(settings: KafkaSettings, *, client_id: str, group_id: str, instance_id: str) -> dict[str, Any]:
+    """The consumer of one stage: committed records only, progress only through transactions."""
+    return connection(settings, client_id=client_id) | {
+        "group.id": group_id,
+        "group.instance.id": instance_id,
+        "partition.assignment.strategy": "cooperative-sticky",
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        # A position that the log no longer has must be loud: jumping would lose or repeat silently.
+        "auto.offset.reset": "error",
+        "enable.partition.eof": True,
+        "session.timeout.ms": int(settings.session_timeout.total_seconds() * 1000),
+        "heartbeat.interval.ms": int(settings.session_timeout.total_seconds() * 1000 / 5),
+        # Fetch ahead little and often: our own limit of bytes in flight is the one that counts, and the default
+        # backoff of 1 s on a full queue would show up as latency.
+        "queued.max.messages.kbytes": 16 * 1024,
+        "fetch.queue.backoff.ms": 20,
+        "fetch.wait.max.ms": 100,
+        "fetch.error.backoff.ms": 50,
+    }
+
+
+def log_reader(settings: KafkaSettings, *, client_id: str) -> dict[str, Any]:
+    """A consumer without a group that is told where to read; its group id is never used to commit."""
+    return connection(settings, client_id=client_id) | {
+        "group.id": f"{settings.namespace}memstream.reader",
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "enable.partition.eof": True,
+        "fetch.wait.max.ms": 100,
+        "fetch.queue.backoff.ms": 20,
+    }

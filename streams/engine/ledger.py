@@ -1,0 +1,122 @@
+"""The books: what became of each offset, as one entry a partition and batch, and dead letters for what failed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import cast
+
+from confluent_kafka import Message
+
+from schemas.headers import RawHeaders
+from schemas.outcome import DeadLetter, LedgerEntry, Outcome, Reason, Verdict
+from streams.engine.batcher import RawBatch
+from streams.engine.stage import Decision, Output
+from streams.errors import BugError
+from topology import topics
+from topology.graph import StageSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """One record that the stage could not handle."""
+
+    message: Message
+    reason: Reason
+    error: str
+    attempts: int
+
+
+def ledger_outputs(
+    spec: StageSpec, batch: RawBatch, decision: Decision, failed: Sequence[Failed], *, decided_at: datetime
+) -> list[Output]:
+    """The ledger entries of a batch, one per partition.
+
+    Raises:
+        BugError: a stage gave two outcomes to one event, or one to an event that is not in the batch.
+    """
+    verdicts: dict[int, list[Verdict]] = {p: list(v) for p, v in decision.verdicts.items()}
+    for letter in failed:
+        verdict = Verdict(_offset(letter.message), Outcome.DEAD_LETTERED, letter.reason)
+        verdicts.setdefault(_partition(letter.message), []).append(verdict)
+    offsets: dict[int, list[int]] = {}
+    for lease, message in batch.records:
+        offsets.setdefault(lease.partition, []).append(_offset(message))
+    return [
+        Output(
+            topic=topics.LEDGER,
+            partition=partition,
+            key=spec.name.encode(),
+            value=topics.LEDGER.codec.encode(
+                _entry(spec, partition, offsets[partition], verdicts.pop(partition, []), decided_at)
+            ),
+        )
+        for partition in sorted(offsets)
+    ] + _nothing_left(spec, verdicts)
+
+
+def _entry(
+    spec: StageSpec, partition: int, offsets: list[int], verdicts: list[Verdict], decided_at: datetime
+) -> LedgerEntry:
+    verdicts.sort(key=lambda verdict: verdict.offset)
+    judged = [verdict.offset for verdict in verdicts]
+    if len(set(judged)) != len(judged) or not set(judged) <= set(offsets):
+        raise BugError(f"{spec.name} partition {partition}: outcomes {judged} do not fit the batch's offsets")
+    filtered = sum(verdict.outcome is Outcome.FILTERED for verdict in verdicts)
+    return LedgerEntry(
+        stage=spec.name,
+        topic=spec.reads.name,
+        partition=partition,
+        first_offset=offsets[0],
+        last_offset=offsets[-1],
+        applied=len(offsets) - len(verdicts),
+        filtered=filtered,
+        dead_lettered=len(verdicts) - filtered,
+        verdicts=verdicts,
+        decided_at=decided_at,
+    )
+
+
+def _nothing_left(spec: StageSpec, verdicts: Mapping[int, list[Verdict]]) -> list[Output]:
+    if verdicts:
+        raise BugError(f"{spec.name}: outcomes for partitions that are not in the batch: {sorted(verdicts)}")
+    return []
+
+
+def dead_letter_outputs(spec: StageSpec, failed: Sequence[Failed], *, failed_at: datetime) -> list[Output]:
+    """The dead letters of a batch, each whole and with its origin."""
+    outputs = []
+    for letter in failed:
+        message = letter.message
+        headers = cast(RawHeaders, message.headers() or [])
+        body = DeadLetter(
+            stage=spec.name,
+            topic=spec.reads.name,
+            partition=_partition(message),
+            offset=_offset(message),
+            recorded_at=datetime.fromtimestamp(max(message.timestamp()[1], 0) / 1000, UTC),
+            key=message.key(),
+            value=message.value(),
+            headers=[(name, value) for name, value in headers],
+            reason=letter.reason,
+            error=letter.error,
+            attempts=letter.attempts,
+            failed_at=failed_at,
+        )
+        outputs.append(
+            Output(
+                topic=topics.DLQ, partition=_partition(message), key=message.key(), value=topics.DLQ.codec.encode(body)
+            )
+        )
+    return outputs
+
+
+def _offset(message: Message) -> int:
+    offset = message.offset()
+    assert offset is not None
+    return offset
+
+
+def _partition(message: Message) -> int:
+    partition = message.partition()
+    assert partition is not None
+    return partition

@@ -1,0 +1,287 @@
+"""How records get in: a thread that polls librdkafka, owns every call on the consumer, and hands chunks to the loop.
+
+The thread polls from its own start, because librdkafka joins the group inside `poll`. Everything else that wants the
+consumer is done between two polls, in this thread: a call from another one starves behind `poll` for seconds
+(`faust-hazards.md` 8a). The group's metadata is taken here too, together with the records that it belongs to.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Protocol
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from streams.engine.batcher import record_bytes
+from streams.engine.chunk import Chunk, Lease
+from streams.errors import RefusedError
+
+_POLL_S = 0.1
+"""A poll returns at once when there is a record; this bounds how long a pause, resume or stop waits."""
+
+_MAX_RECORDS = 4000
+"""Records of one fetch; chunks of about 3,500 were the fastest in the spike (`native-stack.md`)."""
+
+_COMMITTED_TIMEOUT_S = 30.0
+"""Longer than a predecessor's transaction can stay open (10 s), because the offset is not stable until it ends."""
+
+
+class Owner(Protocol):
+    """Who the records are for; called on the event loop."""
+
+    async def assigned(self, leases: list[Lease]) -> None:
+        """New partitions: load their state. They deliver once this returns."""
+
+    async def revoked(self, leases: list[Lease], *, lost: bool) -> None:
+        """Partitions that go: end what is open on them, within the deadline, and forget them."""
+
+
+class Poller:
+    """Polls one topic in one consumer group.
+
+    Args:
+        config: of the consumer (`streams.engine.kafka.stage_consumer`).
+        topic: to subscribe to.
+        max_in_flight_bytes: delivered and not yet released; above it, fetching pauses while polling goes on.
+        revoke_deadline: how long the owner may take to give partitions back.
+        make_consumer: builds the client; tests pass their own.
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        *,
+        topic: str,
+        max_in_flight_bytes: int,
+        revoke_deadline: timedelta,
+        make_consumer: Callable[[dict[str, Any]], Consumer] = Consumer,
+    ) -> None:
+        self._config = config
+        self._topic = topic
+        self._max_in_flight_bytes = max_in_flight_bytes
+        self._revoke_deadline_s = revoke_deadline.total_seconds()
+        self._make_consumer = make_consumer
+        self._owner: Owner
+        self._deliver: Callable[[Chunk], None]
+        self._loop: asyncio.AbstractEventLoop
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._ended: asyncio.Future[None]
+        self._lock = threading.Lock()
+        # Shared, under the lock:
+        self._in_flight_bytes = 0
+        self._commands: list[Callable[[Consumer], None]] = []
+        # The polling thread's own:
+        self._leases: dict[int, Lease] = {}
+        self._loading: set[int] = set()
+        self._paused: set[int] = set()
+        # Written by the polling thread, read by the loop:
+        self.group_metadata: Any = None
+        self.metadata_serial = 0
+
+    # --- the event loop's side ---
+
+    def start(self, owner: Owner, deliver: Callable[[Chunk], None]) -> asyncio.Future[None]:
+        """Start polling.
+
+        Returns:
+            A future that ends with the thread: with the error that ended it, or with none after `stop`.
+        """
+        self._owner = owner
+        self._deliver = deliver
+        self._loop = asyncio.get_running_loop()
+        self._ended = self._loop.create_future()
+        self._thread = threading.Thread(target=self._run, name=f"poll-{self._topic}", daemon=True)
+        self._thread.start()
+        return self._ended
+
+    async def stop(self) -> None:
+        """Give all partitions back (through `Owner.revoked`), leave, and end the thread."""
+        self._stopping.set()
+        if self._thread is not None:
+            await self._loop.run_in_executor(None, self._thread.join)
+            self._thread = None
+
+    def release(self, size_bytes: int) -> None:
+        """So many delivered bytes are done with."""
+        with self._lock:
+            self._in_flight_bytes -= size_bytes
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """Delivered and not yet released."""
+        return self._in_flight_bytes
+
+    # --- the polling thread's side ---
+
+    def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            consumer = self._make_consumer(self._config)
+            try:
+                consumer.subscribe(
+                    [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+                )
+                while not self._stopping.is_set():
+                    self._step(consumer)
+            finally:
+                consumer.close()
+        except BaseException as failure:  # noqa: BLE001  (whatever ended the thread ends the stage, with its cause)
+            error = failure
+        self._loop.call_soon_threadsafe(self._finish, error)
+
+    def _finish(self, error: BaseException | None) -> None:
+        if self._ended.done():
+            return
+        if error is None:
+            self._ended.set_result(None)
+        else:
+            self._ended.set_exception(error)
+
+    def _step(self, consumer: Consumer) -> None:
+        self._run_commands(consumer)
+        self._pause_or_resume(consumer)
+        first = consumer.poll(_POLL_S)
+        if first is None:
+            self._take_metadata(consumer)
+            return
+        messages = [first, *consumer.consume(_MAX_RECORDS, 0)]
+        self._take_metadata(consumer)
+        by_partition: dict[int, list[Message]] = {}
+        for message in messages:
+            if message.error() is not None:
+                self._on_error(message)
+            else:
+                partition = message.partition()
+                assert partition is not None
+                by_partition.setdefault(partition, []).append(message)
+        for partition, records in by_partition.items():
+            lease = self._leases.get(partition)
+            if lease is None:
+                continue
+            newest = records[-1].offset()
+            assert newest is not None
+            lease.next_offset = newest + 1
+            lease.end_offset = None
+            chunk = Chunk(lease, records, sum(map(record_bytes, records)))
+            with self._lock:
+                self._in_flight_bytes += chunk.size_bytes
+            self._loop.call_soon_threadsafe(self._deliver, chunk)
+
+    def _take_metadata(self, consumer: Consumer) -> None:
+        # Before the first assignment there is no member id and no generation, and such metadata fences nobody.
+        if self._leases and consumer.memberid():
+            self.group_metadata = consumer.consumer_group_metadata()
+            self.metadata_serial += 1
+        else:
+            self.group_metadata = None
+
+    def _run_commands(self, consumer: Consumer) -> None:
+        with self._lock:
+            commands, self._commands = self._commands, []
+        for command in commands:
+            command(consumer)
+
+    def _pause_or_resume(self, consumer: Consumer) -> None:
+        with self._lock:
+            in_flight_bytes = self._in_flight_bytes
+        if in_flight_bytes >= self._max_in_flight_bytes:
+            wanted = set(self._leases)
+        elif self._paused - self._loading and in_flight_bytes > self._max_in_flight_bytes // 2:
+            wanted = self._paused & set(self._leases)  # between the marks: leave it as it is
+        else:
+            wanted = self._loading & set(self._leases)
+        if to_pause := wanted - self._paused:
+            consumer.pause([TopicPartition(self._topic, p) for p in to_pause])
+        if to_resume := (self._paused & set(self._leases)) - wanted:
+            consumer.resume([TopicPartition(self._topic, p) for p in to_resume])
+        self._paused = wanted
+
+    def _on_error(self, message: Message) -> None:
+        error = message.error()
+        assert error is not None
+        partition = message.partition()
+        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  (librdkafka's own codes start with an underscore)
+            lease = self._leases.get(partition) if partition is not None else None
+            if lease is not None:
+                lease.end_offset = message.offset()
+            return
+        if error.code() in (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET):  # noqa: SLF001
+            raise RefusedError(
+                f"{self._topic} partition {partition}: the committed position is no longer in the log ({error.str()});"
+                " records were deleted before they were processed. Raise the topic's retention, and replay what is left"
+            )
+        if error.fatal() or not error.retriable():
+            if error.code() in _PASSING:
+                return
+            raise KafkaException(error)
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # 1. Read the stable committed offset: it waits for a predecessor's open transaction to end.
+        committed = consumer.committed(partitions, _COMMITTED_TIMEOUT_S) if partitions else []
+        for position in committed:
+            if position.error is not None:
+                raise KafkaException(position.error)
+            if position.offset < 0:
+                position.offset = OFFSET_BEGINNING
+        # 2. Assign exactly there, paused.
+        consumer.incremental_assign(committed)
+        leases = [Lease(p.partition, max(p.offset, 0)) for p in committed]
+        for lease in leases:
+            self._leases[lease.partition] = lease
+            self._loading.add(lease.partition)
+        if committed:
+            consumer.pause(committed)
+            self._paused |= {p.partition for p in committed}
+        # 3. Let the owner load their state; only then do they deliver. The thread goes on polling meanwhile.
+        future = asyncio.run_coroutine_threadsafe(self._loaded(leases), self._loop)
+        future.add_done_callback(self._stop_on_failure)
+
+    async def _loaded(self, leases: list[Lease]) -> None:
+        await self._owner.assigned(leases)
+
+        def deliver(_: Consumer) -> None:
+            for lease in leases:
+                if self._leases.get(lease.partition) is lease:
+                    self._loading.discard(lease.partition)
+
+        with self._lock:
+            self._commands.append(deliver)
+
+    def _stop_on_failure(self, future: Any) -> None:
+        if not future.cancelled() and future.exception() is not None:
+            self._loop.call_soon_threadsafe(self._finish, future.exception())
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._give_back(consumer, partitions, lost=False)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._give_back(consumer, partitions, lost=True)
+
+    def _give_back(self, consumer: Consumer, partitions: list[TopicPartition], *, lost: bool) -> None:
+        leases = [self._leases.pop(p.partition) for p in partitions if p.partition in self._leases]
+        for lease in leases:
+            self._loading.discard(lease.partition)
+            self._paused.discard(lease.partition)
+            if lost:
+                lease.alive = False
+        # Returns only when every transaction that holds one of them has ended: until then the group waits for us.
+        asyncio.run_coroutine_threadsafe(self._owner.revoked(leases, lost=lost), self._loop).result(
+            self._revoke_deadline_s + 30
+        )
+        if partitions:
+            consumer.incremental_unassign(partitions)
+
+
+_PASSING: frozenset[int] = frozenset(
+    {
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._RESOLVE,  # noqa: SLF001
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+)
+"""Errors that librdkafka recovers from by itself although it does not call them retriable."""

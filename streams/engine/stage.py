@@ -1,0 +1,187 @@
+"""What a stage is: a function from a micro-batch to outputs and outcomes, and the little it may keep."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from schemas.candidate import Watermark
+from schemas.headers import Headers, RawHeaders
+from schemas.outcome import Outcome, Reason, Verdict
+from topology.graph import StageSpec
+from topology.topics import TopicSpec
+
+E_co = TypeVar("E_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Consumed(Generic[E_co]):
+    """One record as it stood in its topic, decoded.
+
+    Attributes:
+        partition: where it stood.
+        offset: where it stood.
+        timestamp_ms: its Kafka timestamp, milliseconds since the epoch.
+        key: raw.
+        value: raw.
+        headers: raw.
+        event: the decoded value.
+    """
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes
+    headers: RawHeaders | None
+    event: E_co
+
+
+@dataclass(frozen=True, kw_only=True)
+class MicroBatch(Generic[E_co]):
+    """The events that a stage handles in one go.
+
+    Attributes:
+        records: in log order within each partition; without those that could not be decoded.
+        last_offsets: partition to the last offset that this batch settles, undecodable records included.
+    """
+
+    records: Sequence[Consumed[E_co]]
+    last_offsets: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """One record to write.
+
+    Attributes:
+        topic: where to.
+        partition: always named: partition p leads to partition p. None only for copies to conversation events,
+            which the partitioner places by their key.
+        key: raw.
+        value: raw; none is a deletion marker on a compacted topic.
+        headers: raw.
+    """
+
+    topic: TopicSpec
+    partition: int | None
+    key: bytes | None
+    value: bytes | None
+    headers: Headers | None = None
+
+
+@dataclass(kw_only=True)
+class Decision:
+    """What a stage decided about one micro-batch.
+
+    Attributes:
+        outputs: written in the batch's transaction, in this order.
+        publish: written outside the transaction and acknowledged before it commits: copies and markers with ids derived
+            from their origin, so that writing them again is harmless.
+        verdicts: partition to the events that were not applied; every other event of the batch counts as applied.
+        effect: what `Stage.perform` shall do outside Kafka, idempotently; none when there is nothing to do.
+        state: what `Stage.committed` shall make visible once the transaction has committed.
+    """
+
+    outputs: list[Output] = field(default_factory=list)
+    publish: list[Output] = field(default_factory=list)
+    verdicts: dict[int, list[Verdict]] = field(default_factory=dict)
+    effect: Any = None
+    state: Any = None
+
+    def filter(self, record: Consumed[Any], reason: Reason) -> None:
+        """Settle one event without applying it."""
+        self.verdicts.setdefault(record.partition, []).append(Verdict(record.offset, Outcome.FILTERED, reason))
+
+
+class Stage(Protocol[E_co]):
+    """One stage. The engine calls it from one task, one batch at a time.
+
+    `decide` must not change what later batches see: what it decides is provisional, and becomes visible through
+    `committed` only. So a failed transaction has nothing to take back, and a batch can be decided again, whole or in
+    halves. Errors a stage raises are handled by `streams.engine.ladder`; it never has to catch them itself.
+    """
+
+    @property
+    def spec(self) -> StageSpec:
+        """Its place in the graph."""
+
+    async def open(self) -> None:
+        """Connect to what it needs, once, before any partition is assigned."""
+
+    async def close(self) -> None:
+        """Let go of it."""
+
+    async def load(self, partition: int) -> None:
+        """A partition is ours now: read its state. No record of it comes before this returns."""
+
+    def unload(self, partition: int) -> None:
+        """A partition is no longer ours: forget its state. May be called for one that was never loaded."""
+
+    async def decide(self, batch: "MicroBatch[Any]") -> Decision:
+        """What to write, what became of each event. No effect outside, no change of visible state."""
+
+    async def perform(self, effect: Any) -> None:
+        """Do the outside effect of a decision; it may be done again after a crash, so it is idempotent."""
+
+    def committed(self, state: Any) -> None:
+        """The transaction has committed: make the decision's state visible."""
+
+    def due(self, *, at_end: frozenset[int]) -> list[Output]:
+        """What the clock asks to be published to the log; called about once a second.
+
+        Args:
+            at_end: partitions of which everything has been consumed and committed.
+        """
+
+
+class StatelessStage:
+    """The parts of `Stage` that a stage without state, effects and clock leaves empty."""
+
+    async def open(self) -> None:
+        """Nothing to connect."""
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    async def load(self, partition: int) -> None:
+        """No state."""
+
+    def unload(self, partition: int) -> None:
+        """No state."""
+
+    async def perform(self, effect: Any) -> None:
+        """No effect."""
+
+    def committed(self, state: Any) -> None:
+        """No state."""
+
+    def due(self, *, at_end: frozenset[int]) -> list[Output]:  # noqa: ARG002
+        """No clock."""
+        return []
+
+
+def collect_watermarks(batch: MicroBatch[Any]) -> dict[int, list[Watermark]]:
+    """The newest watermark of each lane in each partition of a batch, for stages that forward them.
+
+    Never runs ahead: a watermark is forwarded with the batch it came in, so everything before it went before it.
+    """
+    newest: dict[int, dict[str, Watermark]] = {}
+    for record in batch.records:
+        event = record.event
+        if isinstance(event, Watermark):
+            lanes = newest.setdefault(record.partition, {})
+            seen = lanes.get(event.lane)
+            if seen is None or event.offset > seen.offset:
+                lanes[event.lane] = event
+    return {partition: [lanes[lane] for lane in sorted(lanes)] for partition, lanes in newest.items()}
+
+
+def watermark_outputs(
+    topic: TopicSpec, watermarks: Mapping[int, Sequence[Watermark]], *, headers: Headers | None = None
+) -> list[Output]:
+    """Watermarks as records; they go behind a batch's other outputs."""
+    return [
+        Output(topic=topic, partition=partition, key=None, value=topic.codec.encode(mark), headers=headers)
+        for partition, marks in sorted(watermarks.items())
+        for mark in marks
+    ]

@@ -1,0 +1,1 @@
+"""Windows of turns to facts: one protocol, one file per extractor."""

@@ -1,0 +1,137 @@
+"""One worker process: the apps of some stages in one event loop, until a signal or a failure."""
+
+import asyncio
+import fcntl
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from hashlib import blake2b
+from pathlib import Path
+
+import structlog
+import uvloop
+
+from streams.clock import SystemClock
+from streams.errors import UsageError
+from streams.engine.kafka import CLIENT_LOG
+from streams.faust_worker.agents import create_app
+from streams.faust_worker.app import StageApp
+from streams.settings import Settings
+from topology import provision
+from topology.graph import StageName
+
+log = structlog.get_logger("memstream.worker")
+
+_MAX_SLOTS = 256
+
+
+def run(settings: Settings, stages: Sequence[StageName], *, ready: Callable[[], None]) -> None:
+    """Run stages until SIGINT or SIGTERM.
+
+    Args:
+        settings: everything.
+        stages: which ones, at least one.
+        ready: called once all stages are connected.
+
+    Raises:
+        MemstreamError: a stage stopped by itself; its open batch is uncommitted and will be done again.
+    """
+    configure_logging(settings.worker.log_level)
+    with ExitStack() as locks:
+        instances = {stage: locks.enter_context(claim_instance(settings, stage)) for stage in stages}
+        uvloop.run(_run(settings, instances, ready))
+
+
+async def _run(settings: Settings, instances: Mapping[StageName, str], ready: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    kafka = settings.kafka
+    await loop.run_in_executor(
+        None,
+        lambda: provision.apply(
+            kafka.bootstrap_servers,
+            namespace=kafka.namespace,
+            partitions=kafka.partitions,
+            replication=kafka.replication,
+        ),
+    )
+    apps = [
+        create_app(name, settings=settings, instance=instance, clock=SystemClock(), jitter=random.Random())  # noqa: S311
+        for name, instance in instances.items()
+    ]
+    for app in apps:
+        app.failed = loop.create_future()
+    started: list[StageApp] = []
+    try:
+        for app in apps:
+            started.append(app)
+            await app.start()
+        log.info("worker_ready", instances={str(name): instance for name, instance in instances.items()})
+        ready()
+        stop = asyncio.create_task(stopping.wait())
+        failures = [app.failed for app in apps if app.failed is not None]
+        await asyncio.wait([stop, *failures], return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+    finally:
+        await asyncio.gather(*(app.stop() for app in started), return_exceptions=True)
+    for app in apps:
+        if app.failed is not None and app.failed.done() and app.failed.exception() is not None:
+            log.error("stage_failed", stage=str(app.stage.spec.name), error=str(app.failed.exception()))
+    for app in apps:
+        if app.failed is not None and app.failed.done():
+            app.failed.result()
+
+
+@contextmanager
+def claim_instance(settings: Settings, stage: StageName) -> Iterator[str]:
+    """A name that this process alone holds for a stage, and that its successor takes over after a crash.
+
+    It makes the static member id and the transactional id: with the same ones, a restart has the partitions back at once
+    and aborts what its predecessor left open. The kernel frees the lock of a killed process.
+
+    Raises:
+        UsageError: every slot of this host is taken.
+    """
+    if settings.worker.instance:
+        yield settings.worker.instance
+        return
+    folder = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"memstream-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log_name = blake2b(f"{settings.kafka.bootstrap_servers} {settings.kafka.namespace}".encode(), digest_size=6).hexdigest()
+    for slot in range(_MAX_SLOTS):
+        with (folder / f"{log_name}.{stage}.{slot}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                continue
+            yield f"{socket.gethostname()}-{slot}"
+            return
+    raise UsageError(
+        f"{_MAX_SLOTS} workers run {stage} on this host already",
+        next_step="name this one with MEMSTREAM_WORKER_INSTANCE",
+    )
+
+
+def configure_logging(level: str) -> None:
+    """Event name plus fields, one line each, to standard error; Faust's and Kafka's own only from warnings up."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    CLIENT_LOG.propagate = True
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer()
+            if not sys.stderr.isatty()
+            else structlog.dev.ConsoleRenderer(colors=True),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+    )

@@ -1,0 +1,254 @@
+"""All settings: frozen, grouped, validated, printable with secrets masked.
+
+Each field has an environment name derived from its group and name: `store.path` is `MEMSTREAM_STORE_PATH`. A name that
+starts with `MEMSTREAM_` and is none of these is an error, so that a typing mistake cannot pass unnoticed. Durations in
+the environment are in seconds.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from streams.errors import UsageError
+
+PREFIX = "MEMSTREAM_"
+
+FOREIGN_NAMES = frozenset({"MEMSTREAM_HOME", "MEMSTREAM_CACHE", "MEMSTREAM_TOOLCHAINS"})
+"""Names with our prefix that belong to the native stack (`infra.native`), not to a group here."""
+
+SECRET = {"secret": True}
+
+
+@dataclass(frozen=True, kw_only=True)
+class KafkaSettings:
+    """Where the log is.
+
+    Attributes:
+        bootstrap_servers: `host:port`, several separated by commas.
+        namespace: put before every topic, group and transactional id, so that installations can share a cluster.
+        partitions: of every pipeline topic; fixed for the life of the log.
+        replication: copies of every topic.
+        session_timeout: a worker that is silent for so long loses its partitions.
+    """
+
+    bootstrap_servers: str = ""
+    namespace: str = ""
+    partitions: int = 12
+    replication: int = 1
+    session_timeout: timedelta = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedisSettings:
+    """Where the shared cache is.
+
+    Attributes:
+        url: `redis://host:port/db`; a password in it is masked when printed.
+        timeout: of one call; a cache that is slower than that is no cache.
+    """
+
+    url: str = field(default="", metadata=SECRET)
+    timeout: timedelta = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreSettings:
+    """Where memories are searched.
+
+    Attributes:
+        kind: which store.
+        path: SQLite: the database file.
+        http: Weaviate: `host:port` of REST.
+        grpc: Weaviate: `host:port` of gRPC.
+        api_key: Weaviate's key.
+        timeout: of one call; short, because a store call must not outlive the worker's lease.
+    """
+
+    kind: Literal["sqlite", "weaviate"] = "sqlite"
+    path: str = ""
+    http: str = ""
+    grpc: str = ""
+    api_key: str = field(default="", metadata=SECRET)
+    timeout: timedelta = timedelta(seconds=8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSettings:
+    """When a micro-batch closes, and how much may be in flight.
+
+    Attributes:
+        max_events: closes a batch by count.
+        max_bytes: closes a batch by size.
+        max_age: closes a batch by the age of its oldest event.
+        max_in_flight_bytes: fetched and not yet committed, per stage; above it fetching pauses.
+    """
+
+    max_events: int = 500
+    max_bytes: int = 1024 * 1024
+    max_age: timedelta = timedelta(milliseconds=20)
+    max_in_flight_bytes: int = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrySettings:
+    """How the failure ladder waits.
+
+    Attributes:
+        first_delay: before the first retry.
+        max_delay: the backoff doubles up to this, with jitter.
+    """
+
+    first_delay: timedelta = timedelta(milliseconds=100)
+    max_delay: timedelta = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractSettings:
+    """How conversations are cut into windows and read.
+
+    Attributes:
+        extractor: `rules`, or `package.module:Class` for an extractor of your own.
+        window_turns: a window closes at so many turns.
+        context_turns: so many earlier turns are kept to be read along.
+        gap: a turn that much later than the one before it, by event time, opens a new window.
+        idle_after: a window that stood open for so long without a new turn is closed through an idle marker.
+        timeout: of one call of the extractor.
+    """
+
+    extractor: str = "rules"
+    window_turns: int = 6
+    context_turns: int = 4
+    gap: timedelta = timedelta(minutes=30)
+    idle_after: timedelta = timedelta(seconds=10)
+    timeout: timedelta = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsolidateSettings:
+    """How consolidate keeps users at hand.
+
+    Attributes:
+        max_users: users in the working set; the one unused longest leaves first.
+        load_deadline: a user whose store lags behind its head for so long is rebuilt from `memory.changes`.
+    """
+
+    max_users: int = 20_000
+    load_deadline: timedelta = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """One worker process.
+
+    Attributes:
+        generation: the derived view it builds.
+        instance: a name that is the same after a restart; empty takes host name and a locked slot.
+        revoke_deadline: giving partitions back takes at most so long; what is open then is dropped and done again.
+        max_event_bytes: larger conversation events are dead-lettered as oversize.
+        log_level: of the process.
+    """
+
+    generation: int = 1
+    instance: str = ""
+    revoke_deadline: timedelta = timedelta(seconds=8)
+    max_event_bytes: int = 256 * 1024
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything a process is told."""
+
+    kafka: KafkaSettings = KafkaSettings()
+    redis: RedisSettings = RedisSettings()
+    store: StoreSettings = StoreSettings()
+    batch: BatchSettings = BatchSettings()
+    retry: RetrySettings = RetrySettings()
+    extract: ExtractSettings = ExtractSettings()
+    consolidate: ConsolidateSettings = ConsolidateSettings()
+    worker: WorkerSettings = WorkerSettings()
+
+    def replace(self, group: str, **values: Any) -> "Settings":
+        """The same settings with some values of one group changed."""
+        changed = dataclasses.replace(getattr(self, group), **values)
+        return dataclasses.replace(self, **{group: changed})
+
+    def printable(self) -> dict[str, str]:
+        """Environment name to value, secrets masked."""
+        return {
+            name: "***" if f.metadata.get("secret") and value else _to_text(value) for name, f, value in _fields(self)
+        }
+
+    def to_environment(self) -> dict[str, str]:
+        """Environment name to value, secrets in clear: for the environment of a child process, never for printing."""
+        return {name: _to_text(value) for name, _, value in _fields(self)}
+
+
+def from_environment(environment: Mapping[str, str], defaults: Settings | None = None) -> Settings:
+    """Settings from the environment, over defaults.
+
+    Raises:
+        UsageError: a name with our prefix is unknown, or a value has the wrong form.
+    """
+    settings = defaults or Settings()
+    known: dict[str, tuple[str, str, Any]] = {}
+    for group in dataclasses.fields(Settings):
+        hints = typing.get_type_hints(group.type if isinstance(group.type, type) else type(getattr(settings, group.name)))
+        for f in dataclasses.fields(getattr(settings, group.name)):
+            known[environment_name(group.name, f.name)] = (group.name, f.name, hints[f.name])
+    for name, text in environment.items():
+        if not name.startswith(PREFIX) or name in FOREIGN_NAMES:
+            continue
+        if name not in known:
+            raise UsageError(
+                f"unknown setting {name} in the environment",
+                next_step=f"known settings: {', '.join(sorted(known))}",
+            )
+        group_name, field_name, hint = known[name]
+        try:
+            value = _from_text(text, hint)
+        except ValueError as error:
+            raise UsageError(f"{name}={text!r}: {error}", next_step="give it another value or unset it") from None
+        settings = settings.replace(group_name, **{field_name: value})
+    return settings
+
+
+def environment_name(group: str, name: str) -> str:
+    """`store`, `path` -> `MEMSTREAM_STORE_PATH`."""
+    return f"{PREFIX}{group.upper()}_{name.upper()}"
+
+
+def _fields(settings: Settings) -> Iterator[tuple[str, "dataclasses.Field[Any]", Any]]:
+    for group in dataclasses.fields(settings):
+        values = getattr(settings, group.name)
+        for f in dataclasses.fields(values):
+            yield environment_name(group.name, f.name), f, getattr(values, f.name)
+
+
+def _to_text(value: Any) -> str:
+    return f"{value.total_seconds():g}" if isinstance(value, timedelta) else str(value)
+
+
+def _from_text(text: str, hint: Any) -> Any:
+    if hint is timedelta:
+        seconds = float(text)
+        if seconds < 0:
+            raise ValueError("a duration is not negative; it is in seconds")
+        return timedelta(seconds=seconds)
+    if hint is int:
+        return int(text)
+    if hint is Path:
+        return Path(text)
+    if typing.get_origin(hint) is Literal:
+        choices = typing.get_args(hint)
+        if text not in choices:
+            raise ValueError(f"one of {', '.join(choices)}")
+        return text
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return _from_text(text, next(a for a in typing.get_args(hint) if a is not type(None)))
+    return text

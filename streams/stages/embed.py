@@ -1,0 +1,49 @@
+"""Stage 3 of 6, embed: candidates get their vectors, in batches over users."""
+
+import numpy as np
+
+from schemas.candidate import Candidate, CandidateRecord, Embedded
+from streams.clock import Clock
+from streams.embedders.factory import create_embedder
+from streams.embedders.protocol import Embedder
+from streams.engine.stage import Decision, MicroBatch, Output, StatelessStage, collect_watermarks, watermark_outputs
+from streams.settings import Settings
+from topology import graph, keys, topics
+
+
+class Embed(StatelessStage):
+    """Candidates to embedded candidates, in their order."""
+
+    spec = graph.stage(graph.StageName.EMBED)
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+
+    async def decide(self, batch: MicroBatch[CandidateRecord]) -> Decision:
+        """One call of the embedder for all users of the batch."""
+        decision = Decision()
+        found = [(record, record.event) for record in batch.records if isinstance(record.event, Candidate)]
+        if found:
+            vectors = (await self._embedder.embed([candidate.text for _, candidate in found])).astype("<f2")
+            for (record, candidate), vector in zip(found, vectors, strict=True):
+                embedded = Embedded(candidate=candidate, model=self._embedder.model, vector=vector_bytes(vector))
+                decision.outputs.append(
+                    Output(
+                        topic=topics.EMBEDDED,
+                        partition=record.partition,
+                        key=keys.user_key_bytes(candidate.user),
+                        value=topics.EMBEDDED.codec.encode(embedded),
+                    )
+                )
+        decision.outputs += watermark_outputs(topics.EMBEDDED, collect_watermarks(batch))
+        return decision
+
+
+def vector_bytes(vector: "np.ndarray[tuple[int], np.dtype[np.float16]]") -> bytes:
+    """A vector as it travels: float16, little endian."""
+    return vector.astype("<f2").tobytes()
+
+
+def create(settings: Settings, clock: Clock) -> Embed:  # noqa: ARG001  (all stages are made alike)
+    """The stage as the worker runs it."""
+    return Embed(create_embedder())

@@ -1,0 +1,137 @@
+"""Stage 5 of 6, index: changes go to the store; once durable there, that is announced on `memory.indexed`.
+
+A cache may only be invalidated after the store has the change, or a reader fills it with the old state again: hence the
+notice comes from here, behind the write, and caches follow it. No change is ever dead-lettered by the store's refusal:
+the stage stops and says why, because a gap in the store would never close.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas import headers
+from schemas.ids import UserKey
+from schemas.indexed import Indexed, IndexedUser
+from schemas.memory import ChangesRecord, Head, Memory, MemoryChange, Op
+from streams.analysis import document_tokens
+from streams.clock import Clock
+from streams.embedders.factory import create_embedder
+from streams.engine.stage import Consumed, Decision, MicroBatch, Output, StatelessStage, collect_watermarks
+from streams.errors import BugError
+from streams.settings import Settings
+from streams.stores.factory import create_store
+from streams.stores.protocol import Store, StoreRow
+from topology import graph, topics
+
+
+@dataclass
+class Writes:
+    """What one batch writes to the store: memories first, heads behind them.
+
+    Attributes:
+        rows: the newest state of every memory of the batch.
+        erased: memories to delete, per user.
+        heads: the newest head of every user of the batch.
+    """
+
+    rows: list[StoreRow] = field(default_factory=list)
+    erased: dict[UserKey, list[str]] = field(default_factory=dict)
+    heads: list[Head] = field(default_factory=list)
+
+
+class Index(StatelessStage):
+    """Changes to store rows.
+
+    Args:
+        store: where they go.
+        dimensions: length of every vector.
+        generation: written on every notice.
+    """
+
+    spec = graph.stage(graph.StageName.INDEX)
+
+    def __init__(self, store: Store, *, dimensions: int, generation: int) -> None:
+        self._store = store
+        self._dimensions = dimensions
+        self._generation = generation
+
+    async def open(self) -> None:
+        """Connect the store."""
+        await self._store.open()
+
+    async def close(self) -> None:
+        """Let go of the store."""
+        await self._store.close()
+
+    async def decide(self, batch: MicroBatch[ChangesRecord]) -> Decision:
+        """The newest state of each memory, and one notice per partition."""
+        newest: dict[tuple[UserKey, str], Consumed[MemoryChange]] = {}
+        heads: dict[UserKey, Head] = {}
+        for record in batch.records:
+            if isinstance(record.event, MemoryChange):
+                change = record.event
+                newest[change.user, change.memory_id] = record  # type: ignore[assignment]  # narrowed by isinstance
+                if (head := headers.get(record.headers, headers.HEAD)) is not None:
+                    heads[change.user] = topics.HEADS.codec.decode(head)
+        writes = Writes(heads=list(heads.values()))
+        for (user, memory_id), changed in newest.items():
+            if changed.event.op is Op.ERASED:
+                writes.erased.setdefault(user, []).append(memory_id)
+            else:
+                writes.rows.append(self._row(changed))
+        decision = Decision(effect=writes if newest else None)
+        decision.outputs = self._notices(batch, list(newest.values()))
+        return decision
+
+    async def perform(self, effect: Writes) -> None:
+        """Write memories, then heads: a head speaks of memories that are there."""
+        if effect.rows:
+            await self._store.upsert(effect.rows)
+        for user, memory_ids in effect.erased.items():
+            await self._store.delete(user, memory_ids)
+        if effect.heads:
+            await self._store.put_heads(effect.heads)
+
+    def _row(self, record: Consumed[MemoryChange]) -> StoreRow:
+        raw = headers.get(record.headers, headers.VECTOR)
+        if raw is None:
+            raise BugError(f"{topics.CHANGES.name} {record.partition}/{record.offset}: a change without its vector")
+        vector: NDArray[np.float32] = np.frombuffer(raw, dtype="<f2").astype(np.float32)
+        memory = Memory.after(record.event)
+        return StoreRow(memory=memory, tokens=document_tokens(memory), vector=vector)
+
+    def _notices(self, batch: MicroBatch[Any], newest: list[Consumed[MemoryChange]]) -> list[Output]:
+        users: dict[int, dict[UserKey, tuple[int, list[str]]]] = {}
+        for record in newest:
+            change = record.event
+            revision, memory_ids = users.setdefault(record.partition, {}).get(change.user, (0, []))
+            users[record.partition][change.user] = (max(revision, change.revision), [*memory_ids, change.memory_id])
+        watermarks = collect_watermarks(batch)
+        return [
+            Output(
+                topic=topics.INDEXED,
+                partition=partition,
+                key=None,
+                value=topics.INDEXED.codec.encode(
+                    Indexed(
+                        generation=self._generation,
+                        users=[
+                            IndexedUser(user.tenant, user.user_id, revision, memory_ids)
+                            for user, (revision, memory_ids) in users.get(partition, {}).items()
+                        ],
+                        watermarks=watermarks.get(partition, []),
+                    )
+                ),
+            )
+            for partition in sorted(users.keys() | watermarks.keys())
+        ]
+
+
+def create(settings: Settings, clock: Clock) -> Index:  # noqa: ARG001  (all stages are made alike)
+    """The stage as the worker runs it."""
+    dimensions = create_embedder().dimensions
+    return Index(
+        create_store(settings, dimensions=dimensions), dimensions=dimensions, generation=settings.worker.generation
+    )

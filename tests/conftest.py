@@ -1,0 +1,74 @@
+"""The real stack for tests: started once a run, stopped at its end; every test gets a namespace of its own."""
+
+import os
+import random
+import string
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.native.stack import Stack
+from infra.native.state import StackState
+from streams.cli.context import stack_settings
+from streams.settings import Settings
+from topology import provision
+
+
+@pytest.fixture(scope="session")
+def full_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackState]:
+    """Kafka, Redis and Weaviate as native processes, with data of their own."""
+    stack = Stack("full", home=tmp_path_factory.mktemp("stack"))
+    try:
+        yield stack.up()
+    finally:
+        stack.down(wipe=True)
+
+
+@pytest.fixture(scope="session")
+def kafka(full_stack: StackState) -> str:
+    """Bootstrap servers of a real Kafka."""
+    assert full_stack.kafka is not None
+    return full_stack.kafka.bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def seed() -> int:
+    """The seed of everything random in this run; printed in the report, set `TEST_SEED` to repeat a run."""
+    return int(os.environ.get("TEST_SEED") or random.SystemRandom().randrange(2**32))
+
+
+def pytest_report_header() -> str:
+    """Say where the seed comes from."""
+    return f"TEST_SEED={os.environ.get('TEST_SEED', 'drawn per run')}"
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A prefix that no other test has."""
+    return "".join(random.SystemRandom().choices(string.ascii_lowercase, k=8)) + "."
+
+
+@pytest.fixture
+def settings(full_stack: StackState, namespace: str) -> Settings:
+    """Settings for the full stack: Weaviate, four partitions, a namespace of the test's own, topics created."""
+    settings = stack_settings(Settings(), full_stack).replace("kafka", namespace=namespace, partitions=4)
+    create_topics(settings)
+    return settings
+
+
+@pytest.fixture
+def light_settings(full_stack: StackState, namespace: str, tmp_path: Path) -> Settings:
+    """The same with a SQLite store of the test's own, as on the light stack."""
+    settings = stack_settings(Settings(), full_stack).replace("kafka", namespace=namespace, partitions=4)
+    settings = settings.replace("store", kind="sqlite", path=str(tmp_path / "store.db"))
+    create_topics(settings)
+    return settings
+
+
+def create_topics(settings: Settings) -> None:
+    """Create the topics of a namespace."""
+    kafka = settings.kafka
+    provision.apply(
+        kafka.bootstrap_servers, namespace=kafka.namespace, partitions=kafka.partitions, replication=kafka.replication
+    )
