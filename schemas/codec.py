@@ -121,7 +121,7 @@ class Codec(Generic[T]):
 
 def _without_content(error: Exception) -> str:
     """What is wrong and where. Where a choice is wrong msgspec quotes it: `Invalid enum value '...' - at `$.scope``."""
-    return re.sub(r"^(Invalid (?:enum )?value) '.*'( - at |$)", r"\1\2", str(error), flags=re.DOTALL)
+    return re.sub(r"^(Invalid (?:enum )?value) .*?( - at `[^`]*`)?$", r"\1\2", str(error), flags=re.DOTALL)
 
 
 CONVERSATION_EVENTS: Codec[AnyConversationEvent] = Codec(AnyConversationEvent, "json", max_bytes=MAX_EVENT_BYTES)

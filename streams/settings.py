@@ -198,7 +198,9 @@ def from_environment(environment: Mapping[str, str], defaults: Settings | None =
     settings = defaults or Settings()
     known: dict[str, tuple[str, str, Any]] = {}
     for group in dataclasses.fields(Settings):
-        hints = typing.get_type_hints(group.type if isinstance(group.type, type) else type(getattr(settings, group.name)))
+        hints = typing.get_type_hints(
+            group.type if isinstance(group.type, type) else type(getattr(settings, group.name))
+        )
         for f in dataclasses.fields(getattr(settings, group.name)):
             known[environment_name(group.name, f.name)] = (group.name, f.name, hints[f.name])
     for name, text in environment.items():

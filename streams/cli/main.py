@@ -42,7 +42,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="memstream")
 def main() -> None:
-    """Conversation events in, long-term memory out, on a durable, ordered, replayable log.
+    r"""Conversation events in, long-term memory out, on a durable, ordered, replayable log.
 
     \b
     Exit codes of every command: 0 done, 1 failed, 2 wrong use, 3 nothing to talk to, 130 interrupted.

@@ -14,10 +14,10 @@ from topology.graph import GRAPH, StageName
 @json_option
 @reports_errors
 def worker(stages: str | None, *, settings: Settings, as_json: bool) -> None:
-    """Run all stages in this process, or some of them.
+    r"""Run all stages in this process, or some of them.
 
-    Stages share nothing but Kafka, so they may run in one process or in many, and any number of workers may run the same
-    stage. Ctrl-C or SIGTERM ends open batches and leaves in order.
+    Stages share nothing but Kafka: they may run in one process or in many, and any number of workers may run the same
+    one. Ctrl-C or SIGTERM ends open batches and leaves in order.
 
     \b
     Examples:

@@ -77,9 +77,8 @@ class MemoryChanges:
                         _pass_end(error, message, ends)
                         continue
                     placed = self._placed(message)
-                    if self._follow or placed is None or placed.offset < ends.get(placed.partition, -1):
-                        if placed is not None:
-                            yield placed
+                    if placed is not None and (self._follow or placed.offset < ends.get(placed.partition, -1)):
+                        yield placed
                     _pass_offset(message, ends)
         except KafkaException as error:
             raise TransientError(f"Kafka: {error.args[0].str()}") from error
@@ -91,7 +90,8 @@ class MemoryChanges:
         metadata = consumer.list_topics(self._topic, timeout=10).topics[self._topic]
         if metadata.error is not None:
             raise UsageError(
-                f"topic {self._topic}: {metadata.error.str()}", next_step="`memstream topology apply` creates the topics"
+                f"topic {self._topic}: {metadata.error.str()}",
+                next_step="create the topics: `memstream topology apply`",
             )
         places = [TopicPartition(self._topic, p, self._start_offset(p)) for p in sorted(metadata.partitions)]
         ends = {}

@@ -140,7 +140,7 @@ class ConversationPublisher:
                 next_step="the forms are in docs/events.md and `memstream schemas export`",
             ) from None
         if isinstance(typed, Idle):
-            raise UsageError("idle markers are internal", next_step="publish conversation_ended to close a conversation")
+            raise UsageError("idle markers are ours", next_step="publish conversation_ended to close a conversation")
         return typed, value
 
     def _headers(self, event: ConversationEvent) -> headers.Headers:

@@ -91,7 +91,7 @@ class KafkaLogReader:
                         idle_since_s = self._monotonic_s()
                     elif self._monotonic_s() - idle_since_s > _IDLE_LIMIT_S:
                         raise TransientError(
-                            f"{place.topic} partition {partition} does not read up to {high_watermark}: stuck at {position}"
+                            f"{place.topic} partition {partition} stands at {position}, its end is {high_watermark}"
                         )
             finally:
                 await call(consumer.close)

@@ -87,7 +87,7 @@ def dead_letter_outputs(spec: StageSpec, failed: Sequence[Failed], *, failed_at:
     outputs = []
     for letter in failed:
         message = letter.message
-        headers = cast(RawHeaders, message.headers() or [])
+        headers = cast("RawHeaders", message.headers() or [])
         body = DeadLetter(
             stage=spec.name,
             topic=spec.reads.name,

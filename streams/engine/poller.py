@@ -149,9 +149,10 @@ class Poller:
         messages = [first, *consumer.consume(_MAX_RECORDS, 0)]
         self._take_metadata(consumer)
         by_partition: dict[int, list[Message]] = {}
+        errors: list[Message] = []
         for message in messages:
             if message.error() is not None:
-                self._on_error(message)
+                errors.append(message)
             else:
                 partition = message.partition()
                 assert partition is not None
@@ -168,6 +169,9 @@ class Poller:
             with self._lock:
                 self._in_flight_bytes += chunk.size_bytes
             self._loop.call_soon_threadsafe(self._deliver, chunk)
+        # Behind the records: the end of a partition often comes in one fetch with them, and is said only once.
+        for message in errors:
+            self._on_error(message)
 
     def _take_metadata(self, consumer: Consumer) -> None:
         # Before the first assignment there is no member id and no generation, and such metadata fences nobody.
@@ -204,8 +208,9 @@ class Poller:
         partition = message.partition()
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  (librdkafka's own codes start with an underscore)
             lease = self._leases.get(partition) if partition is not None else None
-            if lease is not None:
-                lease.end_offset = message.offset()
+            end = message.offset()
+            if lease is not None and end is not None and end >= lease.next_offset:
+                lease.end_offset = end
             return
         if error.code() in (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET):  # noqa: SLF001
             raise RefusedError(

@@ -13,9 +13,10 @@ A failure in 3 to 6 goes through `streams.engine.ladder`. Nothing but step 6 ack
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import structlog
@@ -103,8 +104,8 @@ class Runner:
 
     async def open(self) -> None:
         """Connect the stage and take over the transactional id; call before the poller starts."""
-        await self._stage.open()
-        await self._transactions.start()
+        await self._until_it_passes(self._stage.open)
+        await self._until_it_passes(self._transactions.start)
 
     async def close(self) -> None:
         """Let go of everything; call after the poller has stopped."""
@@ -146,18 +147,7 @@ class Runner:
         """Load the state of new partitions; retries while the parts it needs are away."""
         async with self._loading:
             for lease in leases:
-                backoff = self._backoff()
-                while lease.alive:
-                    try:
-                        await self._stage.load(lease.partition)
-                    except TransientError as error:
-                        await self._wait(error, backoff)
-                    else:
-                        break
-                if lease.alive:
-                    self._leases[lease.partition] = lease
-                else:
-                    self._stage.unload(lease.partition)
+                await self._load(lease)
         log.info("partitions_assigned", stage=self._stage.spec.name, partitions=sorted(x.partition for x in leases))
 
     async def revoked(self, leases: list[Lease], *, lost: bool) -> None:
@@ -184,6 +174,13 @@ class Runner:
             self._committed_offsets.pop(lease.partition, None)
             self._stage.unload(lease.partition)
         log.info("partitions_revoked", stage=self._stage.spec.name, partitions=[x.partition for x in leases], lost=lost)
+
+    async def _load(self, lease: Lease) -> None:
+        await self._until_it_passes(partial(self._stage.load, lease.partition), wanted=lambda: lease.alive)
+        if lease.alive:
+            self._leases[lease.partition] = lease
+        else:
+            self._stage.unload(lease.partition)
 
     # --- one batch ---
 
@@ -222,12 +219,17 @@ class Runner:
                 step = classify(error)
                 if step is Step.RETRY:
                     self.progress.retries += 1
-                    await self._wait(cast(TransientError, error), backoff)
+                    await self._wait(cast("TransientError", error), backoff)
                     raw = raw.alive()
                     if not raw.records:
                         return
                 elif step is Step.STOP:
                     raise
+                elif not self._stage.dead_letters:
+                    raise RefusedError(
+                        f"{self._stage.spec.name} cannot go on: {type(error).__name__}: {error}. Nothing is skipped"
+                        " here: mend the cause and start again"
+                    ) from error
                 elif len(raw.records) > 1:
                     log.warning(
                         "batch_bisected",
@@ -353,6 +355,19 @@ class Runner:
 
     def _settled(self, partition: int, lease: Lease) -> bool:
         return self._committed_offsets.get(partition, lease.start_offset - 1) + 1 >= lease.next_offset
+
+    async def _until_it_passes(
+        self, call: Callable[[], Awaitable[None]], *, wanted: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Repeat a call for as long as it fails in passing, and as long as it is wanted."""
+        backoff = self._backoff()
+        while wanted():
+            try:
+                await call()
+            except TransientError as error:
+                await self._wait(error, backoff)
+            else:
+                return
 
     def _backoff(self) -> Backoff:
         retry = self._settings.retry

@@ -105,6 +105,10 @@ class Stage(Protocol[E_co]):
     def spec(self) -> StageSpec:
         """Its place in the graph."""
 
+    @property
+    def dead_letters(self) -> bool:
+        """Whether an event that fails alone may be dead-lettered; otherwise the stage stops and says so."""
+
     async def open(self) -> None:
         """Connect to what it needs, once, before any partition is assigned."""
 
@@ -136,6 +140,8 @@ class Stage(Protocol[E_co]):
 
 class StatelessStage:
     """The parts of `Stage` that a stage without state, effects and clock leaves empty."""
+
+    dead_letters = True
 
     async def open(self) -> None:
         """Nothing to connect."""

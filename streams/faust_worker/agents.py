@@ -42,7 +42,9 @@ STAGES: dict[StageName, Callable[[Settings, Clock], Stage[Any]]] = {
 def create_app(name: StageName, *, settings: Settings, instance: str, clock: Clock, jitter: random.Random) -> StageApp:
     """The Faust app of one stage, with its agent."""
     app = StageApp(STAGES[name](settings, clock), settings=settings, instance=instance, clock=clock, jitter=jitter)
-    topic = app.topic(settings.kafka.namespace + app.stage.spec.reads.name, key_serializer="raw", value_serializer="raw")
+    topic = app.topic(
+        settings.kafka.namespace + app.stage.spec.reads.name, key_serializer="raw", value_serializer="raw"
+    )
 
     @app.agent(topic, name=name)
     async def agent(chunks: StreamT[Chunk]) -> None:

@@ -1,9 +1,9 @@
 """The engine as a Faust transport (`memstream://`): agents get chunks of raw records, and nothing acknowledges them.
 
-What Faust does and what it does not: it starts and stops the services, subscribes, routes each chunk to the stage's agent
-and shows both. Rebalances, progress and commits are the engine's (`streams.engine.poller`, `streams.engine.runner`):
-Faust's own suspend its flow and drop its buffers on every rebalance, commit past work in flight (hazards H4, H5, H8) and
-wait without limit on shutdown (H7). So its rebalance callbacks are never called, its flow stays open, and a chunk that
+What Faust does: it starts and stops the services, subscribes, routes each chunk to the stage's agent and shows both.
+What it does not: rebalances, progress and commits are the engine's (`streams.engine.poller`, `streams.engine.runner`):
+Faust's own suspend its flow and drop its buffers on every rebalance, commit past work in flight (H4, H5, H8) and wait
+without limit on shutdown (H7). So its rebalance callbacks are never called, its flow stays open, and a chunk that
 comes too late is told by its lease.
 """
 

@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvloop
 
 from streams.clock import SystemClock
-from streams.errors import UsageError
 from streams.engine.kafka import CLIENT_LOG
+from streams.errors import UsageError
 from streams.faust_worker.agents import create_app
-from streams.faust_worker.app import StageApp
 from streams.settings import Settings
 from topology import provision
 from topology.graph import StageName
@@ -69,19 +69,23 @@ async def _run(settings: Settings, instances: Mapping[StageName, str], ready: Ca
     ]
     for app in apps:
         app.failed = loop.create_future()
-    started: list[StageApp] = []
+    stop = asyncio.create_task(stopping.wait())
     try:
-        for app in apps:
-            started.append(app)
-            await app.start()
+        # Together, so that a store that is away delays the stages that need it and no other.
+        starting = asyncio.gather(*(app.start() for app in apps))
+        both: list[asyncio.Future[Any]] = [stop, starting]
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            return
+        starting.result()
         log.info("worker_ready", instances={str(name): instance for name, instance in instances.items()})
         ready()
-        stop = asyncio.create_task(stopping.wait())
-        failures = [app.failed for app in apps if app.failed is not None]
-        await asyncio.wait([stop, *failures], return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
+        waited_for: list[asyncio.Future[Any]] = [stop, *(app.failed for app in apps if app.failed is not None)]
+        await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await asyncio.gather(*(app.stop() for app in started), return_exceptions=True)
+        stop.cancel()
+        await asyncio.gather(*(app.stop() for app in apps), return_exceptions=True)
     for app in apps:
         if app.failed is not None and app.failed.done() and app.failed.exception() is not None:
             log.error("stage_failed", stage=str(app.stage.spec.name), error=str(app.failed.exception()))
@@ -94,7 +98,7 @@ async def _run(settings: Settings, instances: Mapping[StageName, str], ready: Ca
 def claim_instance(settings: Settings, stage: StageName) -> Iterator[str]:
     """A name that this process alone holds for a stage, and that its successor takes over after a crash.
 
-    It makes the static member id and the transactional id: with the same ones, a restart has the partitions back at once
+    It makes the static member id and the transactional id: with the same ones a restart has the partitions back at once
     and aborts what its predecessor left open. The kernel frees the lock of a killed process.
 
     Raises:
@@ -105,7 +109,9 @@ def claim_instance(settings: Settings, stage: StageName) -> Iterator[str]:
         return
     folder = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"memstream-{os.getuid()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    log_name = blake2b(f"{settings.kafka.bootstrap_servers} {settings.kafka.namespace}".encode(), digest_size=6).hexdigest()
+    log_name = blake2b(
+        f"{settings.kafka.bootstrap_servers} {settings.kafka.namespace}".encode(), digest_size=6
+    ).hexdigest()
     for slot in range(_MAX_SLOTS):
         with (folder / f"{log_name}.{stage}.{slot}.lock").open("w") as lock:
             try:
@@ -122,7 +128,9 @@ def claim_instance(settings: Settings, stage: StageName) -> Iterator[str]:
 
 def configure_logging(level: str) -> None:
     """Event name plus fields, one line each, to standard error; Faust's and Kafka's own only from warnings up."""
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
     CLIENT_LOG.propagate = True
     structlog.configure(
         processors=[

@@ -57,6 +57,7 @@ class Consolidate:
     """
 
     spec = graph.stage(graph.StageName.CONSOLIDATE)
+    dead_letters = True
 
     def __init__(
         self,
@@ -165,9 +166,7 @@ class Consolidate:
             text=candidate.text,
         )
 
-    def _reinforced(
-        self, draft: Draft, known: Memory, candidate: Candidate, new_sources: list[str]
-    ) -> MemoryChange:
+    def _reinforced(self, draft: Draft, known: Memory, candidate: Candidate, new_sources: list[str]) -> MemoryChange:
         return MemoryChange(
             change_id=ids.change_id(known.memory_id, Op.REINFORCED, candidate.cause, draft.head.forgets),
             op=Op.REINFORCED,
@@ -251,7 +250,7 @@ def _change_outputs(
             (headers.VECTOR, vector),
         ]
         if change.revision == head.revision:
-            # The user's last change of this batch brings the head along: index copies it to the store after the objects.
+            # The user's last change of the batch brings the head along: index copies it to the store, after the objects
             record_headers.append((headers.HEAD, topics.HEADS.codec.encode(head)))
         outputs.append(
             Output(
@@ -288,5 +287,3 @@ def create(settings: Settings, clock: Clock) -> Consolidate:
         max_users=settings.consolidate.max_users,
         load_deadline=settings.consolidate.load_deadline,
     )
-
-

@@ -68,6 +68,7 @@ class Extract:
     """
 
     spec = graph.stage(graph.StageName.EXTRACT)
+    dead_letters = True
 
     def __init__(
         self,

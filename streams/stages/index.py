@@ -51,6 +51,7 @@ class Index(StatelessStage):
     """
 
     spec = graph.stage(graph.StageName.INDEX)
+    dead_letters = False  # a gap in the store would never close
 
     def __init__(self, store: Store, *, dimensions: int, generation: int) -> None:
         self._store = store

@@ -119,7 +119,7 @@ class UserLoader:
             memories = list(folded.get(head.user, {}).values())
             if not _agrees(head, memories):
                 raise BugError(
-                    f"partition {partition}: the changes in the log do not give a user's head at revision {head.revision}"
+                    f"partition {partition}: the log of changes does not give a user's head, revision {head.revision}"
                 )
             rebuilt.append(UserMemories.of(head, memories))
         return rebuilt

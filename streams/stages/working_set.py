@@ -119,9 +119,10 @@ def digest_of(memories: Iterable[Memory]) -> bytes:
 
 def matches(head: Head, stored: Head | None) -> bool:
     """Whether a store has everything that a head sums up."""
-    return (
-        stored is not None
-        and (stored.generation, stored.revision, stored.digest) == (head.generation, head.revision, head.digest)
+    return stored is not None and (stored.generation, stored.revision, stored.digest) == (
+        head.generation,
+        head.revision,
+        head.digest,
     )
 
 
