@@ -22,10 +22,24 @@ FOREIGN_NAMES = frozenset({"MEMSTREAM_HOME", "MEMSTREAM_CACHE", "MEMSTREAM_TOOLC
 """Names with our prefix that belong to the native stack (`infra.native`), not to a group here."""
 
 SECRET = {"secret": True}
+MAY_BE_ZERO = {"min": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
-class KafkaSettings:
+class Group:
+    """What all groups of settings check of themselves: counts are at least 1, durations are not negative."""
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            value, least = getattr(self, f.name), f.metadata.get("min", 1)
+            if isinstance(value, int) and value < least:
+                raise ValueError(f"{f.name} is at least {least}, not {value}")
+            if isinstance(value, timedelta) and value < timedelta(0):
+                raise ValueError(f"{f.name} is a duration and not negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KafkaSettings(Group):
     """Where the log is.
 
     Attributes:
@@ -44,7 +58,7 @@ class KafkaSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RedisSettings:
+class RedisSettings(Group):
     """Where the shared cache is.
 
     Attributes:
@@ -57,7 +71,7 @@ class RedisSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoreSettings:
+class StoreSettings(Group):
     """Where memories are searched.
 
     Attributes:
@@ -78,7 +92,7 @@ class StoreSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchSettings:
+class BatchSettings(Group):
     """When a micro-batch closes, and how much may be in flight.
 
     Attributes:
@@ -95,7 +109,7 @@ class BatchSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrySettings:
+class RetrySettings(Group):
     """How the failure ladder waits.
 
     Attributes:
@@ -108,7 +122,7 @@ class RetrySettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtractSettings:
+class ExtractSettings(Group):
     """How conversations are cut into windows and read.
 
     Attributes:
@@ -122,14 +136,14 @@ class ExtractSettings:
 
     extractor: str = "rules"
     window_turns: int = 6
-    context_turns: int = 4
+    context_turns: int = field(default=4, metadata=MAY_BE_ZERO)
     gap: timedelta = timedelta(minutes=30)
     idle_after: timedelta = timedelta(seconds=10)
     timeout: timedelta = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConsolidateSettings:
+class ConsolidateSettings(Group):
     """How consolidate keeps users at hand.
 
     Attributes:
@@ -142,7 +156,7 @@ class ConsolidateSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerSettings:
+class WorkerSettings(Group):
     """One worker process.
 
     Attributes:
@@ -213,10 +227,9 @@ def from_environment(environment: Mapping[str, str], defaults: Settings | None =
             )
         group_name, field_name, hint = known[name]
         try:
-            value = _from_text(text, hint)
-        except ValueError as error:
+            settings = settings.replace(group_name, **{field_name: _from_text(text, hint)})
+        except (ValueError, OverflowError) as error:
             raise UsageError(f"{name}={text!r}: {error}", next_step="give it another value or unset it") from None
-        settings = settings.replace(group_name, **{field_name: value})
     return settings
 
 
@@ -233,14 +246,12 @@ def _fields(settings: Settings) -> Iterator[tuple[str, "dataclasses.Field[Any]",
 
 
 def _to_text(value: Any) -> str:
-    return f"{value.total_seconds():g}" if isinstance(value, timedelta) else str(value)
+    return str(value.total_seconds()) if isinstance(value, timedelta) else str(value)
 
 
 def _from_text(text: str, hint: Any) -> Any:
     if hint is timedelta:
         seconds = float(text)
-        if seconds < 0:
-            raise ValueError("a duration is not negative; it is in seconds")
         return timedelta(seconds=seconds)
     if hint is int:
         return int(text)

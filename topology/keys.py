@@ -84,8 +84,9 @@ def alias_name(*, namespace: str = "") -> str:
 
 
 def _identifier(namespace: str) -> str:
-    cleaned = "".join(c if c.isascii() and c.isalnum() else "_" for c in namespace).strip("_")
-    return f"{cleaned}_" if cleaned else ""
+    # Letters and digits stand for themselves, anything else for its code: two namespaces never share a collection.
+    escaped = "".join(c if c.isascii() and c.isalnum() else f"_{ord(c):x}_" for c in namespace)
+    return f"{escaped}_" if escaped else ""
 
 
 def cache_version_key(user: UserKey, *, namespace: str = "", generation: int = 1) -> str:

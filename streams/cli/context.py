@@ -1,7 +1,7 @@
 """What all commands share: where settings come from, how errors look, what exit codes mean.
 
 Settings come, in this order, from the command's options, the environment, and the stack that `memstream dev` or
-`memstream stack up` started. Errors go to standard error as `error: ...` and `next: ...`; results go to standard output.
+`memstream stack up` started. Errors go to standard error as `error: ...` and `next: ...`, results to standard output.
 """
 
 import asyncio
@@ -15,8 +15,10 @@ import click
 import msgspec
 
 from infra.native import state as stack_state
-from streams.errors import MemstreamError, UsageError
+from infra.native.errors import StackError
+from streams.errors import MemstreamError, TransientError, UsageError
 from streams.settings import Settings, environment_name, from_environment
+from topology.provision import KafkaAwayError, ProvisionError
 from topology.topics import LAPTOP_PARTITIONS
 
 EXIT_FAILED = 1
@@ -131,6 +133,15 @@ def reports_errors(command: Callable[P, T]) -> Callable[P, T]:
             fail(str(error), next_step=error.next_step, code=EXIT_NOTHING_THERE)
         except UsageError as error:
             fail(str(error), next_step=error.next_step, code=EXIT_USAGE)
+        except TransientError as error:
+            fail(
+                str(error),
+                next_step="see whether Kafka, Redis and the store answer (`memstream stack status`), try again",
+            )
+        except KafkaAwayError as error:
+            fail(str(error), next_step=error.next_step, code=EXIT_NOTHING_THERE)
+        except (ProvisionError, StackError) as error:
+            fail(str(error), next_step=error.next_step)
         except MemstreamError as error:
             fail(str(error))
         except KeyboardInterrupt:

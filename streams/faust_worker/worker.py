@@ -61,6 +61,7 @@ async def _run(settings: Settings, instances: Mapping[StageName, str], ready: Ca
             namespace=kafka.namespace,
             partitions=kafka.partitions,
             replication=kafka.replication,
+            alter_configs=False,  # an operator's own retention stays; `memstream topology check` tells of differences
         ),
     )
     apps = [
