@@ -7,12 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from infra.native.stack import Stack
 from infra.native.state import StackState
 from streams.cli.context import stack_settings
 from streams.settings import Settings
 from topology import provision
+
+# A law holds or does not; how long an example takes on a shared machine says nothing about it.
+hypothesis_settings.register_profile("laws", deadline=None)
+hypothesis_settings.load_profile("laws")
 
 
 @pytest.fixture(scope="session")
