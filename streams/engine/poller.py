@@ -75,6 +75,7 @@ class Poller:
         # The polling thread's own:
         self._leases: dict[int, Lease] = {}
         self._loading: set[int] = set()
+        self._early: list[Chunk] = []
         self._paused: set[int] = set()
         # Written by the polling thread, read by the loop:
         self.group_metadata: Any = None
@@ -168,7 +169,11 @@ class Poller:
             chunk = Chunk(lease, records, sum(map(record_bytes, records)))
             with self._lock:
                 self._in_flight_bytes += chunk.size_bytes
-            self._loop.call_soon_threadsafe(self._deliver, chunk)
+            if partition in self._loading:
+                # Fetched between assignment and pause: the client will not fetch it again, so it is kept.
+                self._early.append(chunk)
+            else:
+                self._loop.call_soon_threadsafe(self._deliver, chunk)
         # Behind the records: the end of a partition often comes in one fetch with them, and is said only once.
         for message in errors:
             self._on_error(message)
@@ -247,9 +252,14 @@ class Poller:
         await self._owner.assigned(leases)
 
         def deliver(_: Consumer) -> None:
-            for lease in leases:
-                if self._leases.get(lease.partition) is lease:
-                    self._loading.discard(lease.partition)
+            loaded = {lease for lease in leases if self._leases.get(lease.partition) is lease}
+            self._loading -= {lease.partition for lease in loaded}
+            kept, self._early = self._early, []
+            for chunk in kept:
+                if chunk.lease in loaded or not chunk.lease.alive:
+                    self._loop.call_soon_threadsafe(self._deliver, chunk)
+                else:
+                    self._early.append(chunk)
 
         with self._lock:
             self._commands.append(deliver)

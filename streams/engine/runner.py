@@ -260,7 +260,7 @@ class Runner:
             error=type(error).__name__,
         )
         backoff = self._backoff()
-        while True:
+        while raw.alive().records:
             try:
                 await self._attempt(raw, failed=[letter])
             except TransientError as passing:

@@ -58,7 +58,7 @@ class Consumer(FaustConsumer):
     async def _hand_over(self) -> None:
         while not self.should_stop:
             chunk = await self._chunks.get()
-            if chunk.lease.alive and chunk.lease.partition in self._held:
+            if chunk.lease.alive and not chunk.lease.closing:
                 await self.callback(self._to_message(TP(self._topic_name, chunk.lease.partition), chunk))
             else:
                 self._poller.release(chunk.size_bytes)
