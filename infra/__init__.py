@@ -1,0 +1,1 @@
+"""What memstream runs on: the native stack, the compose file, monitoring."""

@@ -1,0 +1,71 @@
+"""What the stack decides before and after processes run."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from infra.native import processes, state
+from infra.native.errors import PartError, StackConflictError, StackUnknownError
+from infra.native.kafka import Kafka
+from infra.native.part import Installation
+from infra.native.processes import ProcessFacts
+from infra.native.stack import Stack
+from infra.native.state import StackRecord, StackState
+
+
+def installed_nowhere(folder: Path) -> Installation:
+    """Return programs that do not exist."""
+    return Installation(java=folder / "java", kafka_jars=folder, redis_server=folder / "redis", weaviate=None)
+
+
+def test_a_start_that_fails_before_any_process_leaves_no_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where preparing fails on a first start, there is still no stack, and the error comes through."""
+    monkeypatch.setattr(Stack, "_install", lambda _self, _progress: installed_nowhere(tmp_path))
+
+    with pytest.raises(PartError, match="could not be formatted"):
+        Stack("light", home=tmp_path).up()
+
+    assert state.find(tmp_path) is None
+
+
+def test_a_part_that_cannot_be_started_ends_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a later part cannot be started at all, the earlier ones are stopped and the state says down."""
+    monkeypatch.setattr(Stack, "_install", lambda _self, _progress: installed_nowhere(tmp_path))
+    monkeypatch.setattr(Kafka, "prepare", lambda self, _installed: self.folder.mkdir(parents=True))
+    monkeypatch.setattr(Kafka, "command", lambda _self, _installed: ["sleep", "60"])
+    spawned: list[ProcessFacts] = []
+    spawn = processes.spawn
+    monkeypatch.setattr(processes, "spawn", lambda *words: spawned.append(spawn(*words)) or spawned[-1])
+
+    with pytest.raises(PartError, match=r"cannot start .*redis"):
+        Stack("light", home=tmp_path).up()
+
+    assert [processes.is_alive(facts) for facts in spawned] == [False]
+    found = state.find(tmp_path)
+    assert found is not None
+    assert (found.state, found.mode) == ("down", "light")
+
+
+def test_the_other_mode_is_refused_before_anything_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One home has one stack: the second is refused at once, not after minutes of building."""
+    monkeypatch.setattr(Stack, "_install", lambda _self, _progress: pytest.fail("fetched something"))
+    started = processes.started(os.getpid())
+    assert started is not None
+    stack = StackState(state="up", mode="light")
+    state.write(tmp_path, "light", StackRecord(stack=stack, processes={"kafka": ProcessFacts(os.getpid(), started)}))
+
+    with pytest.raises(StackConflictError, match="a light stack is up"):
+        Stack("full", home=tmp_path).up()
+
+
+def test_a_stack_that_never_ran_has_no_parts(tmp_path: Path) -> None:
+    """Parts that were never started can be neither asked, stopped nor killed."""
+    stack = Stack("light", home=tmp_path)
+
+    assert stack.parts() == []
+    assert stack.down() == StackState()
+    with pytest.raises(StackUnknownError, match="no light stack was started"):
+        stack.stop_part("kafka")
+    with pytest.raises(StackUnknownError, match="no part weaviate"):
+        stack.logs("weaviate")
