@@ -20,9 +20,11 @@ class StoreRow:
     """One memory as it is written.
 
     Attributes:
-        memory: the record.
-        tokens: the words it is found by, from `streams.analysis`; the same on every store. May repeat: repeats count.
-        vector: (dimensions,) float32, unit length; zeros where there was nothing to embed.
+        memory: the record; its id is a UUID in canonical form, as `schemas.ids` derives it.
+        tokens: the words it is found by, from `streams.analysis`; the same on every store, and found exactly as they
+            are written here. May repeat: repeats count. None at all leaves it out of lexical legs.
+        vector: (dimensions,) float32, unit length; zeros where there was nothing to embed, which leaves it out of
+            vector legs. Stores may keep it in half precision.
     """
 
     memory: Memory
@@ -36,7 +38,8 @@ class Hit:
 
     Attributes:
         memory: the record.
-        score: BM25 in the lexical leg, cosine in the vector leg; comparable within one leg of one answer only.
+        score: BM25 in the lexical leg, cosine in the vector leg; comparable within one leg of one answer only. How rare
+            a word is may be counted within the user (SQLite) or within more users (Weaviate).
     """
 
     memory: Memory
@@ -76,8 +79,11 @@ class Store(Protocol):
         the stored one changes nothing where the store can compare (SQLite); where it cannot (Weaviate), the last
         writer wins and the caller must not be stale.
 
+        After an error SQLite has written nothing, Weaviate any part of the rows; the same call again mends that.
+
         Raises:
-            RefusedError: the store refuses a row; nothing is skipped silently.
+            RefusedError: the store refuses a row, or a row does not fit it (length of the vector, form of the id);
+                nothing is skipped silently.
         """
 
     async def delete(self, user: UserKey, memory_ids: Sequence[str]) -> None:
