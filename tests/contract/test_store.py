@@ -1,4 +1,7 @@
-"""What every store promises, held to every implementation, a real Weaviate included."""
+"""What every store promises, held to every implementation, a real Weaviate included.
+
+Longer than 400 lines because one suite in one place holds all of them to the same promises.
+"""
 
 import asyncio
 import secrets
