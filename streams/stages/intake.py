@@ -22,7 +22,7 @@ class Intake:
         event_id: its own, or the place where it first stood.
         occurred_at: its own, or the record's timestamp.
         recorded_at: the record's timestamp: when we knew. That of the origin, for a copy.
-        offset: its place in the log. That of the origin, for a copy that stayed in its partition.
+        offset: where this record stands; for a copy, where the copy stands.
     """
 
     event: ConversationEvent
