@@ -1,0 +1,145 @@
+"""How fresh search is under load that does not wait: from the intended time of a publish to searchable.
+
+The schedule is computed before the run and no answer is waited for, so a slow system cannot slow the load down and hide
+itself (coordinated omission). Latency counts from the intended time; how late the generator really was is its slip. A
+run whose slip is too large says nothing about the system and is marked invalid.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from benchmarks.probes import IndexedProbe
+from benchmarks.workers import Worker, check_alive
+from benchmarks.workload import Event
+from streams.clients.publisher import ConversationPublisher, Receipt
+from streams.clients.reader import MemoryReader
+from streams.settings import Settings
+
+POLL = timedelta(milliseconds=20)
+"""How often a sampled turn is searched for; its latency is an upper bound that is at most this and one search late."""
+
+_SAMPLE_EVERY = timedelta(milliseconds=250)
+_TICK_S = 0.001
+_DRAIN_WITHIN_S = 30.0
+_MAX_SLIP_S = 0.050
+"""At the 99th percentile: a twentieth of the freshness that is promised (1 s). Slip is part of every latency, so below
+this the numbers are a little too bad; above it the load was not the one that was planned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Freshness:
+    """Latencies of one open-loop run, seconds from the intended time, in no order.
+
+    Attributes:
+        rate_per_s: intended turns a second.
+        indexed_s: to the notice on `memory.indexed`, every turn.
+        found_s: to the first search that finds it, sampled turns.
+        slip_s: how much later than intended each turn was handed over.
+        unseen: turns that were not searchable when the run gave up.
+    """
+
+    rate_per_s: float
+    indexed_s: list[float]
+    found_s: list[float]
+    slip_s: list[float]
+    unseen: int
+
+    def why_invalid(self) -> str:
+        """Why the numbers do not count; empty when they do."""
+        if self.unseen:
+            return f"{self.unseen} turns were not searchable {_DRAIN_WITHIN_S:g} s after the load: the rate is too high"
+        slip_s = quantile(self.slip_s, 0.99)
+        if slip_s > _MAX_SLIP_S:
+            return f"the generator was {slip_s * 1000:.0f} ms late at the 99th percentile: the machine is too busy"
+        return ""
+
+
+@dataclass
+class _Run:
+    intended_s: dict[str, float] = field(default_factory=dict)
+    slip_s: list[float] = field(default_factory=list)
+    found_s: list[float] = field(default_factory=list)
+    receipts: list["asyncio.Future[Receipt]"] = field(default_factory=list)
+
+
+def quantile(values: Sequence[float], ratio: float) -> float:
+    """The smallest value that at least this share of the values does not exceed; exact, no interpolation."""
+    if not values:
+        return float("nan")
+    ordered = sorted(values)
+    return ordered[max(0, -int(-ratio * len(ordered) // 1) - 1)]
+
+
+async def measure(
+    settings: Settings,
+    events: Sequence[Event],
+    *,
+    rate_per_s: float,
+    probe: IndexedProbe,
+    workers: Sequence[Worker],
+    say: Callable[[str], None],
+) -> Freshness:
+    """Publish at a fixed rate through the public client and watch when turns become searchable.
+
+    Args:
+        settings: where the stack is.
+        events: what to publish.
+        rate_per_s: how fast.
+        probe: already following.
+        workers: they must live.
+        say: shows how far it is.
+    """
+    run = _Run()
+    async with (
+        MemoryReader(settings) as reader,
+        ConversationPublisher(settings) as publisher,
+        asyncio.TaskGroup() as searches,
+    ):
+        start_s = time.monotonic() + 0.2
+        due_s = [start_s + number / rate_per_s for number in range(len(events))]
+        every = max(1, int(rate_per_s * _SAMPLE_EVERY.total_seconds()))
+        sent = 0
+        while sent < len(events):
+            now_s = time.monotonic()
+            while sent < len(events) and due_s[sent] <= now_s:
+                event = events[sent]
+                run.intended_s[event.memory_id] = due_s[sent]
+                run.receipts.append(publisher.send(event.value))
+                run.slip_s.append(time.monotonic() - due_s[sent])
+                if sent % every == every - 1:
+                    searches.create_task(_search_until_found(reader, event, due_s[sent], run))
+                sent += 1
+            if sent % 200 == 0:
+                say(f"{sent} of {len(events)} turns at {rate_per_s:.0f}/s")
+            await asyncio.sleep(_TICK_S)
+        await asyncio.gather(*run.receipts)
+        await _until_indexed(probe, run, workers)
+    seen = [memory_id for memory_id in run.intended_s if memory_id in probe.seen_at_s]
+    return Freshness(
+        rate_per_s=rate_per_s,
+        indexed_s=[probe.seen_at_s[memory_id] - run.intended_s[memory_id] for memory_id in seen],
+        found_s=run.found_s,
+        slip_s=run.slip_s,
+        unseen=len(events) - len(seen),
+    )
+
+
+async def _until_indexed(probe: IndexedProbe, run: _Run, workers: Sequence[Worker]) -> None:
+    """Wait for the last turns; what is still missing after the deadline is counted."""
+    deadline_s = time.monotonic() + _DRAIN_WITHIN_S
+    while probe.missing(run.intended_s) and time.monotonic() < deadline_s:
+        check_alive(workers)
+        await asyncio.sleep(0.05)
+
+
+async def _search_until_found(reader: MemoryReader, event: Event, intended_s: float, run: _Run) -> None:
+    turn = event.turn
+    while (now_s := time.monotonic()) - intended_s < _DRAIN_WITHIN_S:
+        results = await reader.search(turn.user_id, turn.content, tenant=turn.tenant)
+        if any(turn.event_id in result.source_event_ids for result in results):
+            run.found_s.append(time.monotonic() - intended_s)
+            return
+        await asyncio.sleep(max(0.0, POLL.total_seconds() - (time.monotonic() - now_s)))

@@ -1,0 +1,315 @@
+"""Dead letters: which are open, what stands in them, and their way back.
+
+Blocking; from an event loop, use `asyncio.to_thread`.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from schemas import headers
+from schemas.codec import DecodeError
+from schemas.headers import Headers, Origin
+from schemas.outcome import DeadLetter, Reason, Redriven
+from streams.clients.log_scan import LogScan
+from streams.clock import Clock
+from streams.engine import kafka
+from streams.errors import FencedError, TransientError, UsageError
+from streams.settings import Settings
+from topology import graph, keys, topics
+
+_CALL_TIMEOUT_S = 30.0
+_AT_ONCE = 100
+_AT_ONCE_BYTES = 4 * 1024 * 1024
+"""One transaction of a redrive; it must end within the broker's limit for transactions."""
+
+
+class LetterPlace(NamedTuple):
+    """Names one dead letter: who could not handle what."""
+
+    stage: str
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        """For people: `record/conversation.events/2/43`; the topic without its version, which the stage implies."""
+        return f"{self.stage}/{_without_version(self.topic)}/{self.partition}/{self.offset}"
+
+    @classmethod
+    def parse(cls, text: str) -> "LetterPlace":
+        """The inverse of `str`.
+
+        Raises:
+            UsageError: it names no letter.
+        """
+        if named := re.fullmatch(r"([a-z]+)/([^/]+)/([0-9]+)/([0-9]+)", text):
+            for spec in graph.GRAPH:
+                if spec.name == named[1] and named[2] in (spec.reads.name, _without_version(spec.reads.name)):
+                    return cls(spec.name, spec.reads.name, int(named[3]), int(named[4]))
+        raise UsageError(
+            f"{text!r} is no name of a dead letter",
+            next_step="names are STAGE/TOPIC/PARTITION/OFFSET, as `memstream dlq list` prints them",
+        )
+
+
+class Heading(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead letter without its bytes.
+
+    Attributes:
+        name: names it in commands.
+        stage: who could not handle it.
+        topic: where it stood, with `partition` and `offset`.
+        reason: the class of the failure.
+        error: the failure in words.
+        attempts: how often the stage tried.
+        size_bytes: of its value.
+        failed_at: when the stage gave up.
+        redriven_at: when it went back; none while it is open.
+    """
+
+    name: str
+    stage: str
+    topic: str
+    partition: int
+    offset: int
+    reason: Reason
+    error: str
+    attempts: int
+    size_bytes: int
+    failed_at: datetime
+    redriven_at: datetime | None = None
+
+
+class LetterBook:
+    """Which letters there are, folded from `memory.dlq`; without their bytes, so that it stays small.
+
+    Attributes:
+        open: letters that were not redriven, in log order within each partition.
+        redriven: letters that were.
+        unreadable: records of a schema from the future.
+    """
+
+    def __init__(self) -> None:
+        self.open: dict[LetterPlace, Heading] = {}
+        self.redriven: dict[LetterPlace, Heading] = {}
+        self.unreadable = 0
+
+    def take(self, message: Message) -> None:
+        """Take in one record of the topic."""
+        record = read_record(message)
+        if record is None:
+            self.unreadable += 1
+            return
+        place = place_of(record)
+        if isinstance(record, DeadLetter):
+            self.open[place] = _heading(record)
+        elif (heading := self.open.pop(place, None)) is not None:
+            self.redriven[place] = msgspec.structs.replace(heading, redriven_at=record.redriven_at)
+
+
+def read_record(message: Message) -> DeadLetter | Redriven | None:
+    """The record in a message of the topic, or none when a newer version of ours wrote it."""
+    value: Any = message.value()
+    try:
+        record: DeadLetter | Redriven = topics.DLQ.codec.decode(value)
+    except DecodeError:
+        return None
+    return record
+
+
+def place_of(record: DeadLetter | Redriven) -> LetterPlace:
+    """Which letter a record speaks of."""
+    return LetterPlace(record.stage, record.topic, record.partition, record.offset)
+
+
+def read_book(scan: LogScan) -> LetterBook:
+    """All letters as of now.
+
+    Raises:
+        UsageError: the topics do not exist.
+        TransientError: the broker is away.
+    """
+    book = LetterBook()
+    for message in scan.read_all(topics.DLQ):
+        book.take(message)
+    return book
+
+
+def read_letters(scan: LogScan, wanted: Collection[LetterPlace]) -> Iterator[DeadLetter]:
+    """Letters whole, one at a time; where one was written twice, each time."""
+    partitions = {place.partition for place in wanted}  # letters stand in the partition they come from
+    for message in scan.read_all(topics.DLQ, partitions):
+        record = read_record(message)
+        if isinstance(record, DeadLetter) and place_of(record) in wanted:
+            yield record
+
+
+class Redrive:
+    """Sends dead letters back to where they came from. Use it as a context manager.
+
+    Guarantees: a letter goes back together with the note that it did, in one transaction, so a crash neither loses nor
+    doubles it. Of two redrives at once the later one wins: it ends the other's transaction before it looks which
+    letters are open. A letter from `conversation.events` is read again only by the lane that failed, and keeps the
+    offset and time it first had. Not promised: that the stage can handle it now; if not, it is a new letter.
+
+    Args:
+        settings: where Kafka is.
+        clock: what time it is.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._namespace = settings.kafka.namespace
+        self._clock = clock
+        self._scan = LogScan(settings.kafka, client_id="memstream.redrive")
+        transactional_id = keys.transactional_id(
+            "redrive", "dlq", namespace=self._namespace, generation=settings.worker.generation
+        )
+        self._config = kafka.transactional_producer(
+            settings.kafka, client_id="memstream.redrive", transactional_id=transactional_id
+        )
+        self._producer: Producer
+
+    def __enter__(self) -> Self:
+        self._producer = Producer(self._config)
+        try:
+            self._producer.init_transactions(_CALL_TIMEOUT_S)
+        except KafkaException as error:
+            raise _translated(error) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Nothing is under way: every transaction has ended."""
+
+    def send_back(self, wanted: Collection[LetterPlace], *, sent: Callable[[int], None]) -> int:
+        """Send letters back that are still open.
+
+        Args:
+            wanted: which ones; those that were redriven meanwhile are passed over.
+            sent: called with how many went back, after each transaction.
+
+        Returns:
+            How many went back.
+
+        Raises:
+            TransientError: the broker is away; what went back is noted, the rest is still open.
+            FencedError: another redrive has taken over.
+        """
+        still_open = read_book(self._scan).open.keys() & set(wanted)
+        total = 0
+        batch: dict[LetterPlace, DeadLetter] = {}
+        size_bytes = 0
+        for letter in read_letters(self._scan, still_open):
+            batch[place_of(letter)] = letter
+            size_bytes += len(letter.value or b"")
+            if len(batch) >= _AT_ONCE or size_bytes >= _AT_ONCE_BYTES:
+                total += self._commit(list(batch.values()), sent)
+                batch, size_bytes = {}, 0
+        return total + (self._commit(list(batch.values()), sent) if batch else 0)
+
+    def _commit(self, letters: Sequence[DeadLetter], sent: Callable[[int], None]) -> int:
+        producer = self._producer
+        try:
+            producer.begin_transaction()
+            try:
+                for letter, (to_partition, to_offset) in zip(letters, self._write(letters), strict=True):
+                    self._note(letter, to_partition, to_offset)
+                producer.commit_transaction(_CALL_TIMEOUT_S)
+            except BaseException as error:
+                if not (isinstance(error, KafkaException) and error.args[0].fatal()):
+                    producer.abort_transaction(_CALL_TIMEOUT_S)
+                raise
+        except KafkaException as error:
+            raise _translated(error) from error
+        sent(len(letters))
+        return len(letters)
+
+    def _write(self, letters: Sequence[DeadLetter]) -> list[tuple[int, int]]:
+        """The letters' records as they were, and where they stand now."""
+        places: dict[int, tuple[int, int]] = {}
+        errors: list[KafkaError] = []
+
+        def delivered(index: int) -> Callable[[KafkaError | None, Message], None]:
+            def note(error: KafkaError | None, message: Message) -> None:
+                partition, offset = message.partition(), message.offset()
+                if error is not None or partition is None or offset is None:
+                    errors.append(error or KafkaError(KafkaError._FAIL))  # noqa: SLF001
+                else:
+                    places[index] = (partition, offset)
+
+            return note
+
+        for index, letter in enumerate(letters):
+            self._producer.produce(
+                self._namespace + letter.topic,
+                partition=letter.partition,
+                key=letter.key,
+                value=letter.value,
+                headers=list(redriven_headers(letter)),
+                on_delivery=delivered(index),
+            )
+        if self._producer.flush(_CALL_TIMEOUT_S):
+            raise TransientError("Kafka did not take the letters in time; they are still open")
+        if errors:
+            raise KafkaException(errors[0])
+        return [places[index] for index in range(len(letters))]
+
+    def _note(self, letter: DeadLetter, to_partition: int, to_offset: int) -> None:
+        note = Redriven(
+            stage=letter.stage,
+            topic=letter.topic,
+            partition=letter.partition,
+            offset=letter.offset,
+            redriven_at=self._clock.now(),
+            to_partition=to_partition,
+            to_offset=to_offset,
+        )
+        self._producer.produce(
+            topics.DLQ.in_namespace(self._namespace),
+            partition=letter.partition,
+            key=letter.key,
+            value=topics.DLQ.codec.encode(note),
+        )
+
+
+def redriven_headers(letter: DeadLetter) -> Headers:
+    """The headers of a letter on its way back: its own, and from `conversation.events` its origin and its lane."""
+    kept = [(name, value) for name, value in letter.headers if value is not None and name != headers.LANE]
+    lane = graph.stage(letter.stage).lane
+    if letter.topic != topics.CONVERSATION_EVENTS.name or lane is None:
+        return kept
+    origin = Origin(letter.partition, letter.offset, round(letter.recorded_at.timestamp() * 1000))
+    return [*headers.with_origin(kept, origin), (headers.LANE, lane.value.encode())]
+
+
+def _heading(letter: DeadLetter) -> Heading:
+    return Heading(
+        name=str(place_of(letter)),
+        stage=letter.stage,
+        topic=letter.topic,
+        partition=letter.partition,
+        offset=letter.offset,
+        reason=letter.reason,
+        error=letter.error,
+        attempts=letter.attempts,
+        size_bytes=len(letter.value or b""),
+        failed_at=letter.failed_at,
+    )
+
+
+def _without_version(topic: str) -> str:
+    return re.sub(r"\.v\d+$", "", topic)
+
+
+def _translated(error: KafkaException) -> Exception:
+    cause: KafkaError = error.args[0]
+    if cause.fatal() or cause.code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH):  # noqa: SLF001
+        return FencedError("another redrive has taken over; it sends back what is still open")
+    return TransientError(f"Kafka: {cause.str()}; letters that did not go back are still open")
