@@ -59,6 +59,6 @@ $(READY): requirements.lock infra/bootstrap.lock pyproject.toml
 		|| { echo "error: $(PYTHON) has no venv. next: apt-get install python3-venv"; exit 1; }
 	test -x $(VENV)/bin/uv || { $(PYTHON) -m venv $(VENV) \
 		&& $(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r infra/bootstrap.lock; }
-	$(VENV)/bin/uv pip sync --quiet --require-hashes --python $(PY) requirements.lock
+	$(VENV)/bin/uv pip sync --quiet --compile-bytecode --require-hashes --python $(PY) requirements.lock
 	$(VENV)/bin/uv pip install --quiet --no-deps --no-build-isolation --python $(PY) --editable .
 	@touch $@

@@ -14,7 +14,7 @@ class Fact:
 
     Attributes:
         text: the statement, readable on its own, in the language it was made in.
-        source_event_ids: the turns it stands in, at least one, in log order; all from the window, none from the context.
+        source_event_ids: the turns it stands in, at least one, in log order; from the window, never from the context.
         slot: the single-valued attribute it is about, such as `home`, if any.
         valid_from: since when it is true; none means since it was said.
         confidence_ratio: how sure the extractor is, 0 to 1.
