@@ -128,15 +128,15 @@ def place_of(record: DeadLetter | Redriven) -> LetterPlace:
     return LetterPlace(record.stage, record.topic, record.partition, record.offset)
 
 
-def read_book(scan: LogScan) -> LetterBook:
-    """All letters as of now.
+def read_book(scan: LogScan, *, with_open: bool = False) -> LetterBook:
+    """All letters as of now; `with_open` waits for those that are being written just now.
 
     Raises:
         UsageError: the topics do not exist.
         TransientError: the broker is away.
     """
     book = LetterBook()
-    for message in scan.read_all(topics.DLQ):
+    for message in scan.read_all(topics.DLQ, with_open=with_open):
         book.take(message)
     return book
 
@@ -202,7 +202,7 @@ class Redrive:
             TransientError: the broker is away; what went back is noted, the rest is still open.
             FencedError: another redrive has taken over.
         """
-        still_open = read_book(self._scan).open.keys() & set(wanted)
+        still_open = read_book(self._scan, with_open=True).open.keys() & set(wanted)
         total = 0
         batch: dict[LetterPlace, DeadLetter] = {}
         size_bytes = 0

@@ -54,8 +54,13 @@ class LogScan:
         """The topic's name in Kafka."""
         return spec.in_namespace(self.settings.namespace)
 
-    def bounds(self, spec: TopicSpec) -> dict[int, range]:
+    def bounds(self, spec: TopicSpec, *, with_open: bool = False) -> dict[int, range]:
         """The offsets of each partition, from the first that is kept to behind the last committed one.
+
+        Args:
+            spec: which topic.
+            with_open: up to what was written by transactions that have not ended yet. A commit counts as open for some
+                milliseconds after it was acknowledged. Reading that far waits for their end, 10 s at most.
 
         Raises:
             UsageError: the topic does not exist.
@@ -72,7 +77,9 @@ class LogScan:
                 next_step="`memstream topology apply` creates the topics, and so do `worker` and `publish`",
             )
         places = [TopicPartition(name, partition) for partition in sorted(metadata.partitions)]
-        first, end = self._offsets(places, _EARLIEST), self._offsets(places, _LATEST)
+        first = self._offsets(places, _EARLIEST, IsolationLevel.READ_COMMITTED)
+        isolation = IsolationLevel.READ_UNCOMMITTED if with_open else IsolationLevel.READ_COMMITTED
+        end = self._offsets(places, _LATEST, isolation)
         return {place.partition: range(first[place], end[place]) for place in places}
 
     def committed(self, group_id: str, spec: TopicSpec, partitions: Collection[int]) -> dict[int, int]:
@@ -115,13 +122,15 @@ class LogScan:
 
         return _patiently(ask)
 
-    def _offsets(self, places: list[TopicPartition], wanted: Any) -> dict[TopicPartition, int]:
+    def _offsets(
+        self, places: list[TopicPartition], wanted: Any, isolation: IsolationLevel
+    ) -> dict[TopicPartition, int]:
         """One end of each partition."""
 
         def ask() -> dict[TopicPartition, int]:
             futures: dict[TopicPartition, Future[Any]] = self.admin.list_offsets(
                 dict.fromkeys(places, wanted),
-                isolation_level=IsolationLevel.READ_COMMITTED,
+                isolation_level=isolation,
                 request_timeout=_ANSWER_TIMEOUT_S,
             )
             wait(futures.values(), timeout=_ANSWER_TIMEOUT_S + 5)
@@ -149,7 +158,8 @@ class LogScan:
                     partition, offset = message.partition(), message.offset()
                     if (error := message.error()) is not None:
                         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-                            left.pop(partition if partition is not None else -1, None)
+                            if partition in left and (offset or 0) >= left[partition]:
+                                del left[partition]
                         elif not error.retriable() and error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
                             raise TransientError(f"reading {name}: {error.str()}")
                         continue
@@ -170,9 +180,11 @@ class LogScan:
         finally:
             consumer.close()
 
-    def read_all(self, spec: TopicSpec, partitions: Collection[int] | None = None) -> Iterator[Message]:
-        """All committed records as of now, of all partitions or of some."""
-        bounds = self.bounds(spec)
+    def read_all(
+        self, spec: TopicSpec, partitions: Collection[int] | None = None, *, with_open: bool = False
+    ) -> Iterator[Message]:
+        """All committed records as of now, of all partitions or of some; `with_open` as in `bounds`."""
+        bounds = self.bounds(spec, with_open=with_open)
         wanted = bounds.keys() if partitions is None else bounds.keys() & set(partitions)
         return self.read(spec, {partition: bounds[partition] for partition in wanted})
 

@@ -17,6 +17,9 @@ from streams.errors import FencedError, PoisonError, TransientError
 _CALL_TIMEOUT_S = 30.0
 """One blocking transaction call; librdkafka retries inside, and says by itself when it is over."""
 
+_FLUSH_STEP_S = 0.05
+"""Bounds how late a refusal is seen; a flush without one returns as soon as everything is delivered."""
+
 
 class RecordTooLargeError(PoisonError):
     """An output is larger than its topic takes; the event that made it cannot be handled."""
@@ -32,7 +35,8 @@ class Transactions:
     """
 
     def __init__(self, config: dict[str, Any], publish_config: dict[str, Any], *, namespace: str) -> None:
-        self._config = config
+        self._refused: list[KafkaError] = []
+        self._config = config | {"on_delivery": self._on_delivery, "delivery.report.only.error": True}
         self._publish_config = publish_config
         self._namespace = namespace
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="transactions")
@@ -86,17 +90,35 @@ class Transactions:
 
     def _commit(self, outputs: Sequence[Output], offsets: Sequence[TopicPartition], metadata: Any) -> None:
         producer = self._producer
+        producer.poll(0)  # reports that an aborted transaction left behind
+        self._refused.clear()
         producer.begin_transaction()
         try:
             for output in outputs:
                 self._produce(producer, output)
             producer.send_offsets_to_transaction(list(offsets), metadata, _CALL_TIMEOUT_S)
+            self._flush()
             _until_settled(lambda: producer.commit_transaction(_CALL_TIMEOUT_S))
         except BaseException as error:
             if isinstance(error, KafkaException) and error.args[0].fatal():
                 raise
             _until_settled(lambda: producer.abort_transaction(_CALL_TIMEOUT_S))
             raise
+
+    def _flush(self) -> None:
+        """Wait until the broker has every output, or has refused one.
+
+        Committing at once would also find the refusal, but only after the transaction's timeout: the outputs behind the
+        refused one in its partition are never taken, and the commit waits for them.
+        """
+        while self._producer.flush(_FLUSH_STEP_S) and not self._refused:
+            pass
+        if self._refused:
+            raise KafkaException(self._refused[0])
+
+    def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None and error.code() not in _PURGED:
+            self._refused.append(error)
 
     def _publish(self, outputs: Sequence[Output]) -> None:
         if self._publisher is None:
@@ -151,6 +173,9 @@ def _translated(error: KafkaError) -> Exception:
         return FencedError(f"this transactional producer is of no use any more: {error.str()}")
     return TransientError(f"Kafka: {error.str()}")
 
+
+_PURGED: frozenset[int] = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})  # noqa: SLF001
+"""Outputs that an abort threw away."""
 
 _FENCED: frozenset[int] = frozenset({KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH})  # noqa: SLF001
 

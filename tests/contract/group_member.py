@@ -4,16 +4,19 @@ import json
 import sys
 from typing import Any
 
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, TopicPartition
 
 
 def main() -> None:
     """Arguments: the client's configuration as JSON, the topic."""
     config: dict[str, Any] = json.loads(sys.argv[1])
     consumer = Consumer(config)
-    consumer.subscribe(
-        [sys.argv[2]], on_assign=lambda _, partitions: print(json.dumps([p.partition for p in partitions]), flush=True)
-    )
+
+    def say(_: Consumer, partitions: list[TopicPartition]) -> None:
+        sys.stdout.write(json.dumps(sorted(p.partition for p in partitions)) + "\n")
+        sys.stdout.flush()
+
+    consumer.subscribe([sys.argv[2]], on_assign=say)
     while True:
         consumer.poll(0.1)
 

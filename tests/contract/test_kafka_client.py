@@ -103,7 +103,7 @@ def read_values(consumer: Consumer, *, for_s: float = 5.0) -> tuple[list[bytes],
 def test_consume_without_a_timeout_returns_at_once_what_is_queued(
     settings: KafkaSettings, topic: str, consumers: list[Consumer]
 ) -> None:
-    """After a poll, `consume(n, 0)` gives what librdkafka has fetched already, and an empty list when that is nothing."""
+    """After a poll, `consume(n, 0)` gives what has been fetched already, and an empty list when that is nothing."""
     produce(settings, topic, *(b"%d" % n for n in range(500)))
     consumer = reader(settings, consumers, TopicPartition(topic, 0, OFFSET_BEGINNING))
     first = consumer.poll(10)
@@ -119,7 +119,7 @@ def test_consume_without_a_timeout_returns_at_once_what_is_queued(
 def test_the_end_of_a_partition_is_reported_with_its_offset(
     settings: KafkaSettings, topic: str, consumers: list[Consumer]
 ) -> None:
-    """The end lies behind the last record, behind a transaction's marker too, and is reported again after new records."""
+    """The end lies behind the last record and its transaction's marker, and is said again after new records."""
     producer = transactional(settings)
     producer.begin_transaction()
     producer.produce(topic, value=b"a", partition=0)
@@ -191,7 +191,7 @@ def test_committed_readers_wait_for_an_open_transaction_and_never_see_an_aborted
 def test_watermarks_depend_on_the_isolation_level(
     settings: KafkaSettings, topic: str, consumers: list[Consumer]
 ) -> None:
-    """A committed reader is told the last stable offset, an uncommitted one the end: the catch-up gate needs the end."""
+    """A committed reader is told the last stable offset, an uncommitted one the end, which the gate needs."""
     produce(settings, topic, b"a")
     producer = transactional(settings)
     producer.begin_transaction()
@@ -250,7 +250,7 @@ def joined(settings: KafkaSettings, topic: str, consumers: list[Consumer]) -> Co
 def test_the_committed_offset_waits_for_a_predecessors_open_transaction(
     settings: KafkaSettings, topic: str, joined: Consumer
 ) -> None:
-    """While a transaction with the group's offsets is open, `committed` answers nothing; after its end, the new offset."""
+    """While a transaction with the group's offsets is open, `committed` says nothing; then the new offset."""
     produce(settings, topic, b"a", b"b")
     place = TopicPartition(topic, 0)
     producer = transactional(settings)
@@ -433,7 +433,7 @@ async def test_metadata_of_an_old_generation_is_refused_and_may_be_tried_again_w
 async def test_retry_backoff_keeps_commits_fast(
     settings: KafkaSettings, topic: str, joined: Consumer, transactions: Callable[..., Any]
 ) -> None:
-    """With the engine's `retry.backoff.ms` commits in a row take milliseconds; the default makes every second wait 100."""
+    """With the engine's `retry.backoff.ms` commits in a row take milliseconds; by default every second waits 100."""
     assert topic
     create_topic(settings, DLQ.name)
     metadata = joined.consumer_group_metadata()

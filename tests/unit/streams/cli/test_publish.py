@@ -44,7 +44,7 @@ class SlowPublisher:
 
 def waiting_for(publisher: SlowPublisher, summary: Summary) -> command._Waiting:
     """Events on their way through this publisher."""
-    return command._Waiting(cast(ConversationPublisher, publisher), summary)
+    return command._Waiting(cast("ConversationPublisher", publisher), summary)
 
 
 async def test_a_full_buffer_is_waited_for_and_every_event_is_counted() -> None:

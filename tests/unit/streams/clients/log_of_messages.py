@@ -59,7 +59,7 @@ class LogOfMessages(LogScan):
         """Take an offset without a record, as the end of a transaction does."""
         self._ends[spec.name, partition] = self._ends.get((spec.name, partition), 0) + 1
 
-    def bounds(self, spec: TopicSpec) -> dict[int, range]:
+    def bounds(self, spec: TopicSpec, *, with_open: bool = False) -> dict[int, range]:
         """All offsets of each partition."""
         return {partition: range(self._ends.get((spec.name, partition), 0)) for partition in range(PARTITIONS)}
 

@@ -1,0 +1,197 @@
+"""The poller on a real Kafka: bounded by bytes, in order, and partitions change hands only when their batch has ended."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from schemas.conversation import Turn
+from streams.engine import kafka
+from streams.engine.chunk import Chunk, Lease
+from streams.engine.poller import Poller
+from streams.errors import RefusedError
+from streams.settings import Settings
+from topology.topics import CONVERSATION_EVENTS
+
+pytestmark = pytest.mark.stack
+
+
+class Holder:
+    """An owner that keeps what it gets; it gives partitions back when the test lets it."""
+
+    def __init__(self) -> None:
+        self.leases: dict[int, Lease] = {}
+        self.chunks: list[Chunk] = []
+        self.asked_back = asyncio.Event()
+        self.may_give_back = asyncio.Event()
+        self.may_give_back.set()
+        self.lost: list[bool] = []
+
+    async def assigned(self, leases: list[Lease]) -> None:
+        """Keep them."""
+        self.leases.update({lease.partition: lease for lease in leases})
+
+    async def revoked(self, leases: list[Lease], *, lost: bool) -> None:
+        """Give them back once allowed."""
+        if leases:
+            self.lost.append(lost)
+            self.asked_back.set()
+            await self.may_give_back.wait()
+        for lease in leases:
+            lease.closing, lease.alive = True, False
+            self.leases.pop(lease.partition, None)
+
+    def offsets(self, partition: int) -> list[int]:
+        """Offsets of a partition as they came."""
+        return [m.offset() or 0 for c in self.chunks if c.lease.partition == partition for m in c.records]
+
+    def count(self) -> int:
+        """Records that came."""
+        return sum(len(chunk.records) for chunk in self.chunks)
+
+
+@pytest.fixture
+async def poll(light_settings: Settings) -> AsyncIterator[Callable[..., Any]]:
+    """Starts pollers of one group and stops them at the end."""
+    started: list[tuple[Poller, Holder]] = []
+
+    def start(instance: str = "first", *, max_in_flight_bytes: int = 1 << 24) -> tuple[Poller, Holder, Any]:
+        config = kafka.stage_consumer(
+            light_settings.kafka,
+            client_id=instance,
+            group_id=light_settings.kafka.namespace + "group",
+            instance_id=instance,
+        )
+        poller = Poller(
+            config,
+            topic=light_settings.kafka.namespace + CONVERSATION_EVENTS.name,
+            max_in_flight_bytes=max_in_flight_bytes,
+            revoke_deadline=timedelta(seconds=20),
+        )
+        holder = Holder()
+        started.append((poller, holder))
+        return poller, holder, poller.start(holder, holder.chunks.append)
+
+    yield start
+    for poller, holder in started:
+        holder.may_give_back.set()
+        await poller.stop()
+
+
+async def eventually(condition: Callable[[], bool], within_s: float = 20.0) -> None:
+    """Wait for a condition."""
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110  (conditions of another thread have no event)
+            await asyncio.sleep(0.02)
+
+
+async def test_every_record_is_delivered_once_and_in_order(
+    poll: Callable[..., Any], publish: Callable[..., list[Turn]]
+) -> None:
+    """From the beginning, under one lease per partition, whether it was there before or comes later."""
+    publish([f"turn {n}" for n in range(500)])
+    _, holder, _ = poll()
+    await eventually(lambda: holder.count() == 500)
+    publish([f"turn {n}" for n in range(500)])
+    await eventually(lambda: holder.count() == 1000)
+    assert sorted(holder.leases) == [0, 1, 2, 3]
+    for partition in range(4):
+        offsets = holder.offsets(partition)
+        assert offsets == list(range(len(offsets)))
+
+
+async def test_backpressure_pauses_and_resumes_without_losing_a_record(
+    poll: Callable[..., Any], publish: Callable[..., list[Turn]]
+) -> None:
+    """Above the limit nothing more comes, though it keeps its membership; released bytes let the rest come, in order."""
+    publish(["x" * 2000 + str(n) for n in range(3000)])
+    limit_bytes = 500_000
+    poller, holder, ended = poll(max_in_flight_bytes=limit_bytes)
+    await eventually(lambda: poller.in_flight_bytes >= limit_bytes)
+    await asyncio.sleep(1)
+    held = holder.count()
+    assert held < 3000, "everything came at once: the limit was never felt"
+    await asyncio.sleep(1)
+    assert holder.count() == held
+    assert not ended.done()
+
+    released = 0
+    while holder.count() < 3000:
+        while released < len(holder.chunks):
+            poller.release(holder.chunks[released].size_bytes)
+            released += 1
+        await asyncio.sleep(0.02)
+    assert sum(len(holder.offsets(p)) for p in range(4)) == 3000
+    for partition in range(4):
+        offsets = holder.offsets(partition)
+        assert offsets == list(range(len(offsets)))
+
+
+async def test_a_partition_changes_hands_only_when_its_owner_has_ended_its_batch(
+    poll: Callable[..., Any], publish: Callable[..., list[Turn]]
+) -> None:
+    """While the first owner still has an open batch, the second gets nothing; partitions that stay go on meanwhile."""
+    publish([f"turn {n}" for n in range(100)])
+    _, first, _ = poll("first")
+    await eventually(lambda: first.count() == 100)
+    first.may_give_back.clear()
+    _, second, _ = poll("second")
+    await asyncio.wait_for(first.asked_back.wait(), 20)
+    await asyncio.sleep(2)
+    assert not second.leases
+    first.may_give_back.set()
+    await eventually(lambda: len(second.leases) == 2)
+    assert len(first.leases) == 2
+    assert not set(first.leases) & set(second.leases)
+    assert first.lost == [False]
+
+
+async def test_a_poller_that_stops_gives_everything_back_first(
+    poll: Callable[..., Any], publish: Callable[..., list[Turn]]
+) -> None:
+    """`stop` returns only when the owner has ended what is open."""
+    publish(["a"])
+    poller, holder, ended = poll()
+    await eventually(lambda: holder.count() == 1)
+    holder.may_give_back.clear()
+    stopping = asyncio.create_task(poller.stop())
+    await asyncio.wait_for(holder.asked_back.wait(), 10)
+    await asyncio.sleep(0.3)
+    assert not stopping.done()
+    holder.may_give_back.set()
+    await asyncio.wait_for(stopping, 10)
+    assert not holder.leases
+    await asyncio.wait_for(ended, 5)
+
+
+async def test_the_end_of_every_partition_becomes_known(
+    poll: Callable[..., Any], publish: Callable[..., list[Turn]]
+) -> None:
+    """Also where the end came in one fetch with the last records: extract may only speak for the clock at the end."""
+    publish([f"turn {n}" for n in range(200)])
+    _, holder, _ = poll()
+    for round_number in range(2, 12):
+        await eventually(lambda: all(lease.end_offset == lease.next_offset for lease in holder.leases.values()))
+        assert holder.count() == 100 * round_number
+        assert len(holder.leases) == 4
+        publish([f"turn {n}" for n in range(100)])
+        await eventually(lambda: holder.count() == 100 * (round_number + 1))  # noqa: B023  (awaited at once)
+
+
+async def test_a_committed_position_that_the_log_no_longer_has_ends_polling_with_a_refusal(
+    light_settings: Settings, poll: Callable[..., Any], publish: Callable[..., list[Turn]]
+) -> None:
+    """It is never jumped over: the error says what was lost and what to do."""
+    publish(["a"])
+    namespace = light_settings.kafka.namespace
+    consumer = Consumer({"bootstrap.servers": light_settings.kafka.bootstrap_servers, "group.id": f"{namespace}group"})
+    places = [TopicPartition(namespace + CONVERSATION_EVENTS.name, p, 1_000_000) for p in range(4)]
+    consumer.commit(offsets=places, asynchronous=False)
+    consumer.close()
+    _, holder, ended = poll()
+    with pytest.raises(RefusedError, match="no longer in the log"):
+        await asyncio.wait_for(ended, 20)
+    assert not holder.chunks

@@ -1,0 +1,223 @@
+"""One stage in the engine on a real Kafka: what becomes of a batch when something in it, or outside, goes wrong."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from e2e.log_audit import assert_sound, check_dead_letters, check_ledger
+from e2e.log_history import LogFollower, LogHistory
+
+from schemas.conversation import Turn
+from schemas.outcome import DeadLetter, Reason
+from streams.engine.stage import Decision, MicroBatch, Output, StatelessStage
+from streams.errors import BugError, PoisonError, RateLimitedError, RefusedError, TransientError
+from streams.settings import Settings
+from topology import graph
+from topology.topics import CANDIDATES, DLQ, LEDGER
+
+pytestmark = pytest.mark.stack
+
+SPEC = graph.stage(graph.StageName.RECORD)
+
+
+class Copies(StatelessStage):
+    """Writes what each turn says to the next topic; tests say when it fails.
+
+    Args:
+        fail: called with each turn; raises what the test wants.
+    """
+
+    spec = SPEC
+
+    def __init__(self, fail: Callable[[Turn], None] = lambda _: None) -> None:
+        self._fail = fail
+        self.batches = 0
+
+    async def decide(self, batch: MicroBatch[Turn]) -> Decision:
+        """One output a turn."""
+        self.batches += 1
+        decision = Decision()
+        for record in batch.records:
+            self._fail(record.event)
+            decision.outputs.append(
+                Output(
+                    topic=CANDIDATES,
+                    partition=record.partition,
+                    key=record.key,
+                    value=self.output_of(record.event),
+                )
+            )
+        return decision
+
+    def output_of(self, turn: Turn) -> bytes:
+        """The value that a turn becomes."""
+        return turn.content.encode()
+
+
+@pytest.fixture
+def settings(light_settings: Settings) -> Settings:
+    """Quick retries."""
+    return light_settings.replace("retry", first_delay=timedelta(milliseconds=10), max_delay=timedelta(milliseconds=50))
+
+
+def copied(history: LogHistory) -> list[bytes | None]:
+    """Everything that the stage wrote, partition by partition."""
+    return [record.value for p in range(history.partitions) for record in history.of(CANDIDATES, p)]
+
+
+def in_log_order(history: LogHistory, *, without: Callable[[str], bool] = lambda _: False) -> list[bytes]:
+    """What it had to write."""
+    return [
+        record.event.content.encode()
+        for p in range(history.partitions)
+        for record in history.of(SPEC.reads, p)
+        if isinstance(record.event, Turn) and not without(record.event.content)
+    ]
+
+
+async def settled(follower: LogFollower) -> LogHistory:
+    """The log once the stage has settled everything; its books balance."""
+    drained = await asyncio.to_thread(follower.wait_until_drained, timeout_s=40, stages=[SPEC], windows_closed=False)
+    assert_sound([*check_ledger(drained, SPEC), *check_dead_letters(drained)])
+    return drained
+
+
+async def test_every_event_is_settled_once_and_in_order(
+    settings: Settings, run: Callable[..., Any], publish: Callable[..., list[Turn]], follower: LogFollower
+) -> None:
+    """Without a failure each event gives one output, in its partition and in log order, in many batches."""
+    stage = Copies()
+    await run(stage, settings.replace("batch", max_events=50))
+    publish([f"turn {n}" for n in range(1000)])
+    history = await settled(follower)
+    assert copied(history) == in_log_order(history)
+    assert stage.batches >= 20
+
+
+async def test_a_poison_event_is_isolated_and_its_neighbours_are_applied(
+    settings: Settings, run: Callable[..., Any], publish: Callable[..., list[Turn]], follower: LogFollower
+) -> None:
+    """Bisecting finds each event that the stage fails on; only those are dead-lettered, and the order stays."""
+
+    def fail(turn: Turn) -> None:
+        if turn.content.startswith("poison"):
+            raise ValueError("the stage cannot bear this")
+
+    contents = [f"poison {n}" if n in {3, 4, 77, 199} else f"turn {n}" for n in range(200)]
+    publish(contents)
+    stage = Copies(fail)
+    running = await run(stage, settings)
+    history = await settled(follower)
+    assert copied(history) == in_log_order(history, without=lambda content: content.startswith("poison"))
+    letters = [letter for _, letter in history.events(DLQ, DeadLetter)]
+    assert len(letters) == 4
+    assert {letter.reason for letter in letters} == {Reason.POISON}
+    assert all("ValueError: the stage cannot bear this" in letter.error for letter in letters)
+    assert running.runner.progress.dead_letters == 4
+
+
+async def test_a_poison_error_gives_the_letter_its_reason(
+    settings: Settings, run: Callable[..., Any], publish: Callable[..., list[Turn]], follower: LogFollower
+) -> None:
+    """A stage that knows why it cannot handle an event says so, and ledger and letter carry it."""
+
+    def fail(turn: Turn) -> None:
+        if turn.content == "large":
+            raise PoisonError("too much", reason=Reason.OVERSIZE)
+
+    publish(["a", "large", "b"], users=1)
+    await run(Copies(fail), settings)
+    history = await settled(follower)
+    assert copied(history) == [b"a", b"b"]
+    assert [letter.reason for _, letter in history.events(DLQ, DeadLetter)] == [Reason.OVERSIZE]
+
+
+async def test_an_output_that_its_topic_refuses_dead_letters_the_event_that_made_it(
+    settings: Settings, run: Callable[..., Any], publish: Callable[..., list[Turn]], follower: LogFollower
+) -> None:
+    """The broker aborts the batch's transaction; its halves are decided again until the event stands alone."""
+
+    class Swelling(Copies):
+        def output_of(self, turn: Turn) -> bytes:
+            if turn.content == "swells":
+                return random.Random(1).randbytes(CANDIDATES.max_message_bytes + 1000)
+            return super().output_of(turn)
+
+    contents = ["swells" if n in {10, 55} else f"turn {n}" for n in range(80)]
+    publish(contents)
+    await run(Swelling(), settings)
+    history = await settled(follower)
+    assert copied(history) == in_log_order(history, without=lambda content: content == "swells")
+    assert ["RecordTooLargeError" in letter.error for _, letter in history.events(DLQ, DeadLetter)] == [True, True]
+
+
+@pytest.mark.parametrize("error", [TransientError, RateLimitedError])
+async def test_a_transient_error_is_retried_and_loses_nothing(
+    settings: Settings,
+    run: Callable[..., Any],
+    publish: Callable[..., list[Turn]],
+    follower: LogFollower,
+    error: type[TransientError],
+) -> None:
+    """The same batch is decided again, whole, until it works; nothing is dead-lettered and nothing comes twice."""
+    left = [5]
+
+    def fail(_: Turn) -> None:
+        if left[0]:
+            left[0] -= 1
+            raise error("away for a moment")
+
+    publish([f"turn {n}" for n in range(100)])
+    running = await run(Copies(fail), settings)
+    history = await settled(follower)
+    assert copied(history) == in_log_order(history)
+    assert running.runner.progress.retries == 5
+    assert not list(history.events(DLQ, DeadLetter))
+
+
+@pytest.mark.parametrize("error", [RefusedError, BugError])
+async def test_an_error_that_nobody_can_wait_out_stops_the_stage_with_the_batch_uncommitted(
+    settings: Settings,
+    run: Callable[..., Any],
+    publish: Callable[..., list[Turn]],
+    follower: LogFollower,
+    error: type[Exception],
+) -> None:
+    """The error comes out of `run`, no topic has a trace of the batch, and a later worker does all of it."""
+
+    def fail(turn: Turn) -> None:
+        if turn.content == "turn 7":
+            raise error("somebody must change something first")
+
+    publish([f"turn {n}" for n in range(20)], users=1)
+    stopped = await run(Copies(fail), settings)
+    with pytest.raises(error, match="somebody must change something"):
+        await asyncio.wait_for(stopped.running, 30)
+    await stopped.stop()
+    await asyncio.to_thread(follower.read_on)
+    assert not copied(follower.history)
+    assert not any(follower.history.of(LEDGER, p) for p in range(settings.kafka.partitions))
+
+    await run(Copies(), settings)
+    history = await settled(follower)
+    assert copied(history) == in_log_order(history)
+
+
+async def test_a_stage_that_leaves_in_order_hands_over_without_a_gap_or_an_overlap(
+    settings: Settings, run: Callable[..., Any], publish: Callable[..., list[Turn]], follower: LogFollower
+) -> None:
+    """What it had taken in and not settled when it was stopped, its successor settles."""
+    settings = settings.replace("batch", max_events=20)
+    publish([f"turn {n}" for n in range(600)])
+    first = await run(Copies(), settings)
+    await first.until(lambda: first.runner.progress.records >= 100)
+    await first.stop()
+    done = first.runner.progress.records
+    assert done < 600, "it was done before it was stopped: this proves nothing"
+    second = await run(Copies(), settings)
+    history = await settled(follower)
+    assert copied(history) == in_log_order(history)
+    assert done + second.runner.progress.records == 600
