@@ -6,7 +6,7 @@ the work of the publisher is in the time.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import Producer
@@ -21,6 +21,8 @@ from topology import topics
 
 _COMMIT_TIMEOUT_S = 60.0
 _SEARCHED = 40
+_LIMIT = 50
+"""People repeat themselves: a turn may have to share its place with some that say the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,7 @@ def drain(
     *,
     probe: IndexedProbe,
     workers: Sequence[Worker],
-    watched: dict[str, int],
+    watched: Mapping[str, int],
     within_s: float,
     say: Callable[[str], None],
 ) -> Drained:
@@ -125,7 +127,7 @@ async def check_searchable(settings: Settings, events: Sequence[Event]) -> int:
     async with MemoryReader(settings) as reader:
         for event in sample:
             turn = event.turn
-            results = await reader.search(turn.user_id, turn.content, tenant=turn.tenant, limit=10)
+            results = await reader.search(turn.user_id, turn.content, tenant=turn.tenant, limit=_LIMIT)
             if not any(turn.event_id in result.source_event_ids for result in results):
                 raise WaitError(f"turn {turn.event_id} of {turn.user} is not found by its own words")
     return len(sample)

@@ -38,7 +38,8 @@ class Freshness:
         indexed_s: to the notice on `memory.indexed`, every turn.
         found_s: to the first search that finds it, sampled turns.
         slip_s: how much later than intended each turn was handed over.
-        unseen: turns that were not searchable when the run gave up.
+        unseen: turns that were not announced as searchable when the run gave up.
+        unfound: sampled turns that no search had found by then.
     """
 
     rate_per_s: float
@@ -46,11 +47,14 @@ class Freshness:
     found_s: list[float]
     slip_s: list[float]
     unseen: int
+    unfound: int
 
     def why_invalid(self) -> str:
         """Why the numbers do not count; empty when they do."""
         if self.unseen:
             return f"{self.unseen} turns were not searchable {_DRAIN_WITHIN_S:g} s after the load: the rate is too high"
+        if self.unfound:
+            return f"{self.unfound} sampled turns were not found by search within {_DRAIN_WITHIN_S:g} s"
         slip_s = quantile(self.slip_s, 0.99)
         if slip_s > _MAX_SLIP_S:
             return f"the generator was {slip_s * 1000:.0f} ms late at the 99th percentile: the machine is too busy"
@@ -63,6 +67,7 @@ class _Run:
     slip_s: list[float] = field(default_factory=list)
     found_s: list[float] = field(default_factory=list)
     receipts: list["asyncio.Future[Receipt]"] = field(default_factory=list)
+    searches: list["asyncio.Task[None]"] = field(default_factory=list)
 
 
 def quantile(values: Sequence[float], ratio: float) -> float:
@@ -93,30 +98,15 @@ async def measure(
         say: shows how far it is.
     """
     run = _Run()
-    async with (
-        MemoryReader(settings) as reader,
-        ConversationPublisher(settings) as publisher,
-        asyncio.TaskGroup() as searches,
-    ):
-        start_s = time.monotonic() + 0.2
-        due_s = [start_s + number / rate_per_s for number in range(len(events))]
-        every = max(1, int(rate_per_s * _SAMPLE_EVERY.total_seconds()))
-        sent = 0
-        while sent < len(events):
-            now_s = time.monotonic()
-            while sent < len(events) and due_s[sent] <= now_s:
-                event = events[sent]
-                run.intended_s[event.memory_id] = due_s[sent]
-                run.receipts.append(publisher.send(event.value))
-                run.slip_s.append(time.monotonic() - due_s[sent])
-                if sent % every == every - 1:
-                    searches.create_task(_search_until_found(reader, event, due_s[sent], run))
-                sent += 1
-            if sent % 200 == 0:
-                say(f"{sent} of {len(events)} turns at {rate_per_s:.0f}/s")
-            await asyncio.sleep(_TICK_S)
-        await asyncio.gather(*run.receipts)
-        await _until_indexed(probe, run, workers)
+    async with MemoryReader(settings) as reader, ConversationPublisher(settings) as publisher:
+        try:
+            await _send_all(events, rate_per_s, publisher=publisher, reader=reader, run=run, say=say)
+            await asyncio.gather(*run.receipts)
+            await _until_indexed(probe, run, workers)
+            await asyncio.gather(*run.searches)
+        finally:
+            for search in run.searches:
+                search.cancel()
     seen = [memory_id for memory_id in run.intended_s if memory_id in probe.seen_at_s]
     return Freshness(
         rate_per_s=rate_per_s,
@@ -124,7 +114,36 @@ async def measure(
         found_s=run.found_s,
         slip_s=run.slip_s,
         unseen=len(events) - len(seen),
+        unfound=len(run.searches) - len(run.found_s),
     )
+
+
+async def _send_all(
+    events: Sequence[Event],
+    rate_per_s: float,
+    *,
+    publisher: ConversationPublisher,
+    reader: MemoryReader,
+    run: _Run,
+    say: Callable[[str], None],
+) -> None:
+    """Hand over each event when it is due, and start a search for some of them."""
+    start_s = time.monotonic() + 0.2
+    due_s = [start_s + number / rate_per_s for number in range(len(events))]
+    every = max(1, int(rate_per_s * _SAMPLE_EVERY.total_seconds()))
+    sent = 0
+    while sent < len(events):
+        now_s = time.monotonic()
+        while sent < len(events) and due_s[sent] <= now_s:
+            event = events[sent]
+            run.intended_s[event.memory_id] = due_s[sent]
+            run.receipts.append(publisher.send(event.value))
+            run.slip_s.append(time.monotonic() - due_s[sent])
+            if sent % every == every - 1:
+                run.searches.append(asyncio.create_task(_search_until_found(reader, event, due_s[sent], run)))
+            sent += 1
+        say(f"{sent} of {len(events)} turns")
+        await asyncio.sleep(_TICK_S)
 
 
 async def _until_indexed(probe: IndexedProbe, run: _Run, workers: Sequence[Worker]) -> None:

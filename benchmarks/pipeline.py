@@ -19,7 +19,7 @@ import asyncio
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,13 +27,14 @@ from pathlib import Path
 
 import click
 
-from benchmarks import drain, freshness, report, stage_rates, store_writer, workers, workload
-from benchmarks.freshness import quantile
+from benchmarks import drain, freshness, pipeline_rows, report, stage_rates, store_writer, workers, workload
+from benchmarks.pipeline_rows import Load, Measured
 from benchmarks.probes import IndexedProbe, WaitError
-from benchmarks.report import Report, Row, row
+from benchmarks.report import Report, row
+from benchmarks.stage_rates import StageRate
 from infra.native import kafka_jars, weaviate_build
 from infra.native.errors import StackError
-from infra.native.progress import Progress, on_stderr
+from infra.native.progress import Progress, Step, on_stderr
 from infra.native.stack import Stack
 from infra.native.state import Mode
 from streams.cli.context import stack_settings
@@ -82,15 +83,6 @@ class Plan:
         return Settings() if self.max_events is None else Settings().replace("batch", max_events=self.max_events)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Findings:
-    """What one stack gave."""
-
-    rows: list[Row]
-    pipeline_vs_store: float
-    invalid: str
-
-
 @contextmanager
 def started(mode: Mode, plan: Plan, progress: Progress) -> Iterator[tuple[Stack, Settings]]:
     """A stack of our own, in a home of its own, with its topics; nothing of it is left afterwards."""
@@ -109,83 +101,99 @@ def started(mode: Mode, plan: Plan, progress: Progress) -> Iterator[tuple[Stack,
             stack.down(wipe=True, progress=progress)
 
 
-def measure(mode: Mode, plan: Plan, progress: Progress) -> Findings:
+def measure(mode: Mode, plan: Plan, progress: Progress) -> Measured:
     """Everything about one stack."""
-    events = workload.conversations(turns=plan.turns, users=plan.users, seed=_SEED, run="backlog")
+    backlog = workload.conversations(turns=plan.turns, users=plan.users, seed=_SEED, run="backlog", day=1)
     warmup = workload.conversations(turns=plan.warmup_turns, users=plan.users, seed=_SEED + 1, run="warmup")
     with started(mode, plan, progress) as (stack, settings):
-        folder = stack.home / "workers"
-        folder.mkdir()
-        with IndexedProbe(settings) as probe, _workers(settings, plan, folder, progress) as running:
+        with (
+            IndexedProbe(settings) as probe,
+            workers.running(settings, processes=plan.processes, folder=stack.home) as running,
+        ):
             parts = {part.name: part.pid for part in stack.parts() if part.pid is not None}
-            watched = {worker.name: worker.process.pid for worker in running} | parts
+            bench = _Bench(settings, plan, probe, running, {w.name: w.process.pid for w in running} | parts)
             with progress.step(f"{mode}: warming up with {len(warmup)} turns") as step:
-                drain.drain(
-                    settings, warmup, probe=probe, workers=running, watched={}, within_s=_DRAIN_WITHIN_S, say=step.say
-                )
-            with progress.step(f"{mode}: draining a backlog of {len(events)} turns") as step:
-                start = datetime.now(UTC)
-                drained = drain.drain(
-                    settings,
-                    events,
-                    probe=probe,
-                    workers=running,
-                    watched=watched,
-                    within_s=_DRAIN_WITHIN_S,
-                    say=step.say,
-                )
-                end = datetime.now(UTC)
+                bench.drain(warmup, step)
+            with progress.step(f"{mode}: draining a backlog of {len(backlog)} turns") as step:
+                drained, drain_stages = bench.drain(backlog, step)
             with progress.step(f"{mode}: checking that the store has it all"):
-                # The last windows close by themselves, which makes facts; then nothing more may come.
-                probe.await_quiet(
-                    quiet_s=settings.extract.idle_after.total_seconds() + _QUIET_S, within_s=_SETTLE_WITHIN_S
-                )
-                asyncio.run(_check_count(settings, probe))
-                searched = asyncio.run(drain.check_searchable(settings, events))
-            drain_stages = stage_rates.rates(stage_rates.decided_between(settings, start, end))
+                searched = bench.check(backlog)
             rate_per_s = _LOAD_RATIO * drained.turns_per_s
-            load = workload.conversations(
-                turns=int(rate_per_s * plan.load_s), users=plan.users, seed=_SEED + 2, run="load"
-            )
             with progress.step(f"{mode}: open-loop load, {rate_per_s:.0f} turns/s for {plan.load_s:g} s") as step:
-                start, before_s = datetime.now(UTC), workers.all_cpu_s(watched)
-                fresh = asyncio.run(
-                    freshness.measure(settings, load, rate_per_s=rate_per_s, probe=probe, workers=running, say=step.say)
-                )
-                load_cpu_s = workers.cpu_since_s(watched, before_s)
-                load_entries = stage_rates.decided_between(settings, start, datetime.now(UTC))
-            waits_s = {spec.name: stage_rates.waits_s(settings, spec, load_entries) for spec in GRAPH}
+                load = bench.load(rate_per_s, step)
+            retries = workers.retries(running)
             peaks = {worker.name: workers.peak_memory_bytes(worker.process.pid) for worker in running}
         with progress.step(f"{mode}: the store's writer alone"):
-            written = asyncio.run(
-                store_writer.write_alone(settings, store_writer.rows_of(settings, limit=drained.memories))
-            )
-    rows = [
-        *_throughput_rows(mode, drained, written, searched),
-        *_freshness_rows(mode, fresh),
-        *(row(f"{mode}.peak_memory.{name}", peak / 2**20, "MiB") for name, peak in peaks.items()),
-        *_cpu_rows(f"{mode}.drain", drained.cpu_s, drained.turns),
-        *_stage_rows(f"{mode}.drain", drain_stages),
-        *_cpu_rows(f"{mode}.load", load_cpu_s, len(load)),
-        *_stage_rows(f"{mode}.load", stage_rates.rates(load_entries)),
-        *(
-            row(f"{mode}.load.{stage}.wait_p{ratio * 100:.0f}", 1000 * quantile(waits, ratio), "ms")
-            for stage, waits in waits_s.items()
-            for ratio in (0.5, 0.99)
-        ),
-    ]
-    return Findings(
-        rows=rows,
-        pipeline_vs_store=drained.memories_per_s / written.rows_per_s,
-        invalid=fresh.why_invalid(),
+            rows = store_writer.rows_of(settings, limit=drained.memories)
+            written = asyncio.run(store_writer.write_alone(settings, rows))
+    return Measured(
+        drained=drained,
+        drain_stages=drain_stages,
+        searched=searched,
+        load=load,
+        written=written,
+        peak_memory_bytes=peaks,
+        retries=retries,
     )
 
 
-@contextmanager
-def _workers(settings: Settings, plan: Plan, folder: Path, progress: Progress) -> Iterator[list[workers.Worker]]:
-    with workers.running(settings, processes=plan.processes, folder=folder) as running:
-        progress.note(f"{len(running)} worker process(es): {', '.join(worker.name for worker in running)}")
-        yield running
+@dataclass(frozen=True)
+class _Bench:
+    """The steps, on a stack with warm workers and a probe that follows."""
+
+    settings: Settings
+    plan: Plan
+    probe: IndexedProbe
+    running: Sequence[workers.Worker]
+    watched: Mapping[str, int]
+
+    def drain(self, events: Sequence[workload.Event], step: Step) -> tuple[drain.Drained, list[StageRate]]:
+        """A backlog, and what the stages did about it."""
+        start = datetime.now(UTC)
+        drained = drain.drain(
+            self.settings,
+            events,
+            probe=self.probe,
+            workers=self.running,
+            watched=self.watched,
+            within_s=_DRAIN_WITHIN_S,
+            say=step.say,
+        )
+        entries = stage_rates.decided_between(self.settings, start, datetime.now(UTC))
+        return drained, stage_rates.rates(entries)
+
+    def check(self, events: Sequence[workload.Event]) -> int:
+        """See that the store holds what was announced, and that a sample is found; returns the sample's size."""
+        # The last windows close by themselves, which makes facts; then nothing more may come.
+        idle_s = self.settings.extract.idle_after.total_seconds()
+        self.probe.await_quiet(quiet_s=idle_s + _QUIET_S, within_s=_SETTLE_WITHIN_S)
+        asyncio.run(_check_count(self.settings, self.probe))
+        return asyncio.run(drain.check_searchable(self.settings, events))
+
+    def load(self, rate_per_s: float, step: Step) -> Load:
+        """Open-loop load, and where the time of its events went."""
+        turns = int(rate_per_s * self.plan.load_s)
+        events = workload.conversations(turns=turns, users=self.plan.users, seed=_SEED + 2, run="load", day=2)
+        start, before_s = datetime.now(UTC), workers.all_cpu_s(self.watched)
+        fresh = asyncio.run(
+            freshness.measure(
+                self.settings,
+                events,
+                rate_per_s=rate_per_s,
+                probe=self.probe,
+                workers=self.running,
+                say=step.say,
+            )
+        )
+        cpu_s = workers.cpu_since_s(self.watched, before_s)
+        entries = stage_rates.decided_between(self.settings, start, datetime.now(UTC))
+        return Load(
+            turns=turns,
+            fresh=fresh,
+            cpu_s=cpu_s,
+            stages=stage_rates.rates(entries),
+            waits_s={str(spec.name): stage_rates.waits_s(self.settings, spec, entries) for spec in GRAPH},
+        )
 
 
 async def _check_count(settings: Settings, probe: IndexedProbe) -> None:
@@ -202,51 +210,6 @@ async def _check_count(settings: Settings, probe: IndexedProbe) -> None:
         await store.close()
     if held != len(probe.seen_at_s):
         raise WaitError(f"{len(probe.seen_at_s)} memories were announced as searchable, the store holds {held}")
-
-
-def _throughput_rows(mode: Mode, drained: drain.Drained, written: store_writer.Written, searched: int) -> list[Row]:
-    return [
-        row(f"{mode}.turns", drained.turns, "turns"),
-        row(f"{mode}.turns_per_s", drained.turns_per_s, "turns/s"),
-        row(f"{mode}.memories_per_s", drained.memories_per_s, "memories/s"),
-        row(f"{mode}.store_writer_alone", written.rows_per_s, "memories/s"),
-        row(f"{mode}.store_writer_batch", written.batch, "memories"),
-        row(f"{mode}.found_by_search", searched, "turns"),
-    ]
-
-
-def _freshness_rows(mode: Mode, fresh: freshness.Freshness) -> list[Row]:
-    series = (
-        ("indexed", fresh.indexed_s, (0.5, 0.95, 0.99)),
-        ("found", fresh.found_s, (0.5, 0.95, 0.99)),
-        ("slip", fresh.slip_s, (0.99,)),
-    )
-    return [
-        row(f"{mode}.freshness.valid", not fresh.why_invalid(), "bool"),
-        row(f"{mode}.freshness.rate", fresh.rate_per_s, "turns/s"),
-        *(
-            row(f"{mode}.freshness.{name}_p{ratio * 100:.0f}", 1000 * quantile(values, ratio), "ms")
-            for name, values, ratios in series
-            for ratio in ratios
-        ),
-        row(f"{mode}.freshness.found_samples", len(fresh.found_s), "turns"),
-        row(f"{mode}.freshness.found_poll", freshness.POLL.total_seconds() * 1000, "ms"),
-    ]
-
-
-def _cpu_rows(prefix: str, used_s: dict[str, float], turns: int) -> list[Row]:
-    return [row(f"{prefix}.cpu.{name}", seconds / turns * 1e6, "us/turn") for name, seconds in used_s.items()]
-
-
-def _stage_rows(prefix: str, stages: list[stage_rates.StageRate]) -> list[Row]:
-    return [
-        number
-        for rate in stages
-        for number in (
-            row(f"{prefix}.{rate.stage}.rate", rate.records_per_s, "records/s"),
-            row(f"{prefix}.{rate.stage}.batch", rate.records_a_batch, "records"),
-        )
-    ]
 
 
 @click.command()
@@ -291,23 +254,21 @@ def main(
         click.echo("interrupted; everything is stopped", err=True)
         sys.exit(EXIT_INTERRUPTED)
     report.publish(_report(found, plan, host), Path(out) if out else None)
-    for mode, findings in found.items():
-        if findings.invalid:
-            click.echo(f"INVALID: freshness on the {mode} stack: {findings.invalid}", err=True)
-    if any(findings.invalid for findings in found.values()):
+    invalid = {mode: why for mode, measured in found.items() if (why := measured.load.fresh.why_invalid())}
+    for mode, why in invalid.items():
+        click.echo(f"INVALID: freshness on the {mode} stack: {why}", err=True)
+    if invalid:
         sys.exit(EXIT_INVALID)
 
 
-def _report(found: dict[Mode, Findings], plan: Plan, host: dict[str, str | int | float]) -> Report:
-    # The plain name is the production store's; the light one's carries its stack.
-    names: dict[Mode, str] = {"full": "pipeline_vs_store", "light": "pipeline_vs_store_light"}
+def _report(found: Mapping[Mode, Measured], plan: Plan, host: dict[str, str | int | float]) -> Report:
     return Report(
         rows=[
             row("users", plan.users, "users"),
             row("worker_processes", plan.processes, "processes"),
-            *(number for findings in found.values() for number in findings.rows),
+            *(number for mode, measured in found.items() for number in pipeline_rows.rows(mode, measured)),
         ],
-        ratios={names[mode]: round(findings.pipeline_vs_store, 3) for mode, findings in found.items()},
+        ratios=pipeline_rows.ratios(found),
         host=host,
         versions=report.versions("memstream", *_CLIENTS)
         | {"kafka": kafka_jars.read_lock().version, "weaviate": weaviate_build.read_lock().version},

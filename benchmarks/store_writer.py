@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from streams.settings import Settings
 from streams.stores.factory import create_store
 from streams.stores.protocol import StoreRow
 from topology import topics
+
+T = TypeVar("T")
 
 _NAMESPACE = "bench-writer."
 """Another namespace is another collection in Weaviate; SQLite gets a file of its own."""
@@ -58,10 +60,11 @@ def rows_of(settings: Settings, *, limit: int) -> list[StoreRow]:
             memory = Memory.after(change)
             row = StoreRow(memory=memory, tokens=document_tokens(memory), vector=vector)
             partitions.setdefault(message.partition() or 0, []).append(row)
-    return list(_by_turns(list(partitions.values())))[-limit:]
+    return list(by_turns(list(partitions.values())))[-limit:]
 
 
-def _by_turns(partitions: Sequence[Sequence[StoreRow]]) -> Iterator[StoreRow]:
+def by_turns(partitions: Sequence[Sequence[T]]) -> Iterator[T]:
+    """One of each partition after the other, as long as they have some: how micro-batches are merged."""
     for at in range(max(map(len, partitions), default=0)):
         yield from (rows[at] for rows in partitions if at < len(rows))
 

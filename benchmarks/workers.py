@@ -106,6 +106,11 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def retries(workers: Sequence[Worker]) -> int:
+    """How often a worker says it had to try a batch again: a store or broker that stalls shows here."""
+    return sum(worker.log.read_text(errors="replace").count('"event": "retry"') for worker in workers)
+
+
 def all_cpu_s(watched: Mapping[str, int]) -> dict[str, float]:
     """Processor seconds that each of these processes, by name, has used so far."""
     return {name: cpu_s(pid) for name, pid in watched.items()}

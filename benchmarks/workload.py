@@ -79,7 +79,7 @@ class Event:
     memory_id: str
 
 
-def conversations(*, turns: int, users: int, seed: int, run: str) -> list[Event]:
+def conversations(*, turns: int, users: int, seed: int, run: str, day: int = 0) -> list[Event]:
     """Turns of many users, interleaved as a log has them.
 
     Args:
@@ -87,11 +87,13 @@ def conversations(*, turns: int, users: int, seed: int, run: str) -> list[Event]
         users: of how many people; each next turn is of one of them, all as likely.
         seed: the same one gives the same texts, users and times.
         run: goes into the event ids, so that two loads on one log are two.
+        day: on which they are said; among texts that are alike, search puts the newest first.
     """
-    return list(_events(turns, users, random.Random(seed), run))  # noqa: S311  (load, not secrets)
+    draw = random.Random(seed)  # noqa: S311  (load, not secrets)
+    return list(_events(turns, users, draw, run, _EPOCH + timedelta(days=day)))
 
 
-def _events(turns: int, users: int, draw: random.Random, run: str) -> Iterator[Event]:
+def _events(turns: int, users: int, draw: random.Random, run: str, start: datetime) -> Iterator[Event]:
     said = [0] * users
     chinese = [draw.random() < _CHINESE_RATIO for _ in range(users)]
     for number in range(turns):
@@ -107,7 +109,7 @@ def _events(turns: int, users: int, draw: random.Random, run: str) -> Iterator[E
             role="user" if by_person else "assistant",
             name=_NAMES[user % len(_NAMES)] if by_person else None,
             content=_content(draw, chinese=chinese[user], states_facts=by_person),
-            occurred_at=_EPOCH + number * _BETWEEN_TURNS,
+            occurred_at=start + number * _BETWEEN_TURNS,
         )
         assert turn.event_id is not None
         yield Event(

@@ -124,7 +124,7 @@ def _report_death(worker: ChildWorker) -> None:
 def _announce(state: StackState, worker: ChildWorker, stages: list[str], settings: Settings, *, as_json: bool) -> None:
     if as_json:
         print_json(
-            {"state": "ready", "stack": state, "stages": stages, "worker": {"pid": worker.pid, "log": worker.log}}
+            {"state": "ready", "stack": state, "stages": stages, "worker": {"pid": worker.pid, "log": str(worker.log)}}
         )
         return
     store = settings.store.path if settings.store.kind == "sqlite" else f"weaviate {settings.store.http}"

@@ -1,6 +1,8 @@
 """How results look to people: consoles, spans of time, text of others."""
 
+import os
 import sys
+from typing import NoReturn
 
 from rich.console import Console
 from rich.text import Text
@@ -8,9 +10,18 @@ from rich.text import Text
 _PIPE_WIDTH = 1000
 
 
+class _ResultConsole(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        """Leave as every command does when its reader has gone (`| head`): nothing is wrong. Rich would exit with 1."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise BrokenPipeError
+
+
 def result_console() -> Console:
     """Standard output: as wide as the terminal; in a pipe, as wide as a table needs, and without colours."""
-    return Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH, no_color=True, force_terminal=False)
+    if sys.stdout.isatty():
+        return _ResultConsole()
+    return _ResultConsole(width=_PIPE_WIDTH, no_color=True, force_terminal=False)
 
 
 def progress_console() -> Console:

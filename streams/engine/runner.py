@@ -21,15 +21,16 @@ from typing import Any, cast
 
 import structlog
 
-from schemas.codec import Codec, DecodeError
+from schemas.codec import Codec
 from schemas.outcome import Reason
 from streams.clock import Clock
 from streams.engine.batcher import MicroBatcher, RawBatch, record_bytes
 from streams.engine.chunk import Chunk, Lease
+from streams.engine.decoding import decode_batch
 from streams.engine.ladder import Backoff, Step, classify
 from streams.engine.ledger import Failed, dead_letter_outputs, ledger_outputs
 from streams.engine.poller import Poller
-from streams.engine.stage import Consumed, Decision, MicroBatch, Output, Stage
+from streams.engine.stage import Decision, MicroBatch, Output, Stage
 from streams.engine.transactions import Transactions, end_offsets
 from streams.errors import PoisonError, RefusedError, TransientError
 from streams.settings import Settings
@@ -271,9 +272,12 @@ class Runner:
                 return
 
     async def _attempt(self, raw: RawBatch, *, failed: Sequence[Failed]) -> None:
-        batch, undecodable = self._decode(raw, given_up=failed)  # 2.
-        letters = [*failed, *undecodable]
+        spec = self._stage.spec
+        decoded = decode_batch(raw, codec=self._codec, spec=spec, given_up=failed)  # 2.
+        batch, letters = decoded.batch, [*failed, *decoded.undecodable]
         decision = await self._stage.decide(batch)  # 3.
+        for partition, verdicts in decoded.skipped.items():
+            decision.verdicts.setdefault(partition, []).extend(verdicts)
         if decision.publish:
             await self._transactions.publish(decision.publish)  # 4.
         if decision.effect is not None:
@@ -281,8 +285,8 @@ class Runner:
         decided_at = self._clock.now()
         outputs: list[Output] = [
             *decision.outputs,
-            *dead_letter_outputs(self._stage.spec, letters, failed_at=decided_at),
-            *ledger_outputs(self._stage.spec, raw, decision, letters, decided_at=decided_at),
+            *dead_letter_outputs(spec, letters, failed_at=decided_at),
+            *ledger_outputs(spec, raw, decision, letters, decided_at=decided_at),
         ]
         await self._commit(raw, outputs, batch.last_offsets)  # 6.
         self._finish(raw, batch, decision, letters)  # 7.
@@ -308,29 +312,6 @@ class Runner:
                     raise
         finally:
             self._committing = False
-
-    def _decode(self, raw: RawBatch, *, given_up: Sequence[Failed]) -> tuple[MicroBatch[Any], list[Failed]]:
-        given_up_messages = {id(letter.message) for letter in given_up}
-        records: list[Consumed[Any]] = []
-        undecodable: list[Failed] = []
-        last_offsets: dict[int, int] = {}
-        decode = self._codec.decode
-        for lease, message in raw.records:
-            offset = message.offset()
-            assert offset is not None
-            last_offsets[lease.partition] = offset
-            if id(message) in given_up_messages:
-                continue
-            value: Any = message.value()
-            try:
-                event = decode(value)
-            except DecodeError as error:
-                undecodable.append(Failed(message=message, reason=error.reason, error=str(error), attempts=1))
-                continue
-            key: Any = message.key()
-            headers: Any = message.headers()
-            records.append(Consumed(lease.partition, offset, message.timestamp()[1], key, value, headers, event))
-        return MicroBatch(records=records, last_offsets=last_offsets), undecodable
 
     def _finish(self, raw: RawBatch, batch: MicroBatch[Any], decision: Decision, letters: Sequence[Failed]) -> None:
         if decision.state is not None:

@@ -6,11 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+import pytest
 from integration.cli.conftest import Command, StartWorker
 
 from streams.cli.child_worker import child_environment
 from streams.clients.status import Status
 from streams.settings import Settings
+
+pytestmark = pytest.mark.stack
 
 TURN = (
     '{"type":"turn","tenant":"acme","user_id":"%s","conversation_id":"c","event_id":"%s","role":"user","content":"%s"}'
@@ -84,3 +87,23 @@ def test_following_shows_what_comes_later(memstream: Command, start_worker: Star
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_reader_that_leaves_early_is_no_error(
+    memstream: Command, start_worker: StartWorker, settled: Callable[[], Status], settings: Settings
+) -> None:
+    """Piped into `head`, the command ends quietly and with exit code 0, in both forms."""
+    start_worker()
+    many = turns(*((f"u{n}", f"e{n}", "The harbour is quiet today.") for n in range(3000)))
+    assert memstream("publish", "-", given=many).returncode == 0
+    settled()
+    for form in ([], ["--json"]):
+        command = [sys.executable, "-m", "streams.cli.main", "changes", *form]
+        environment = child_environment(os.environ, settings)
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(60) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == b""

@@ -5,10 +5,16 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import pytest
 
 from infra.native.stack import Stack
 from streams.settings import PREFIX
+from topology.graph import GRAPH
+
+pytestmark = pytest.mark.stack
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -46,15 +52,19 @@ def test_dev_runs_until_it_is_stopped_and_stops_what_it_started(tmp_path: Path) 
         assert process.stdout is not None
         ready = json.loads(process.stdout.readline())
         assert ready["state"] == "ready"
-        found = subprocess.run(
-            [*command, "status", "--json"], env=environment(tmp_path), capture_output=True, check=True
-        )
-        assert all(stage["members"] == 1 for stage in json.loads(found.stdout)["stages"])
+        members: list[int] = []
+        ends_at_s = time.monotonic() + 30
+        while members != [1] * len(GRAPH):
+            assert time.monotonic() < ends_at_s, members
+            found = subprocess.run(
+                [*command, "status", "--json"], env=environment(tmp_path), capture_output=True, check=True
+            )
+            members = [stage["members"] for stage in json.loads(found.stdout)["stages"]]
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
         assert not Path(f"/proc/{ready['worker']['pid']}").exists()
         assert Stack("light", home=tmp_path).status().state == "down"
     finally:
-        process.kill()
+        process.terminate()  # it stops its worker; a killed one could not
         process.wait()
         Stack("light", home=tmp_path).down(wipe=True)

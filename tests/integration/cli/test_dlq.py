@@ -18,6 +18,8 @@ from streams.errors import FencedError
 from streams.settings import Settings
 from topology import keys, topics
 
+pytestmark = pytest.mark.stack
+
 MARIA = UserKey(DEFAULT_TENANT, "maria")
 HERE = keys.partition_of(MARIA, 4)
 LARGE = (

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from integration.cli.conftest import Command
 
 from schemas import headers
@@ -14,6 +15,8 @@ from streams.cli.child_worker import child_environment
 from streams.clients.log_scan import LogScan
 from streams.settings import Settings
 from topology import topics
+
+pytestmark = pytest.mark.stack
 
 GOOD = (
     b'{"type": "turn",  "user_id": "u1", "conversation_id": "c", "event_id": "e1", "role": "user", "content": "One",'

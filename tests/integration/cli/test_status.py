@@ -4,10 +4,13 @@ import json
 import time
 from collections.abc import Callable
 
+import pytest
 from integration.cli.conftest import Command, StartWorker
 
 from streams.clients.status import Status
 from topology.graph import GRAPH
+
+pytestmark = pytest.mark.stack
 
 TURN = '{"type":"turn","user_id":"u%d","conversation_id":"c","event_id":"%d","role":"user","content":"Number %d."}\n'
 

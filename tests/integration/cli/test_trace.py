@@ -3,12 +3,15 @@
 import json
 from collections.abc import Callable
 
+import pytest
 from integration.cli.conftest import Command, PublishRaw, StartWorker
 
 from schemas.ids import UserKey
 from streams.clients.status import Status
 from topology import keys
 from topology.graph import GRAPH
+
+pytestmark = pytest.mark.stack
 
 MARIA = UserKey("acme", "maria")
 HERE = keys.partition_of(MARIA, 4)

@@ -146,12 +146,12 @@ async def test_an_output_that_its_topic_refuses_dead_letters_the_event_that_made
                 return random.Random(1).randbytes(CANDIDATES.max_message_bytes + 1000)
             return super().output_of(turn)
 
-    contents = ["swells" if n in {10, 55} else f"turn {n}" for n in range(80)]
+    contents = ["swells" if n == 5 else f"turn {n}" for n in range(16)]
     publish(contents)
     await run(Swelling(), settings)
     history = await settled(follower)
     assert copied(history) == in_log_order(history, without=lambda content: content == "swells")
-    assert ["RecordTooLargeError" in letter.error for _, letter in history.events(DLQ, DeadLetter)] == [True, True]
+    assert ["RecordTooLargeError" in letter.error for _, letter in history.events(DLQ, DeadLetter)] == [True]
 
 
 @pytest.mark.parametrize("error", [TransientError, RateLimitedError])

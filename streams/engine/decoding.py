@@ -1,0 +1,69 @@
+"""Raw batch to micro-batch: what can be decoded goes to the stage, what cannot becomes a dead letter."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas import headers
+from schemas.codec import Codec, DecodeError
+from schemas.outcome import Outcome, Reason, Verdict
+from streams.engine.batcher import RawBatch
+from streams.engine.ledger import Failed
+from streams.engine.stage import Consumed, MicroBatch
+from topology.graph import StageSpec
+
+
+@dataclass(kw_only=True)
+class Decoded:
+    """What decoding made of a raw batch; every record is in exactly one of the three, or was given up before.
+
+    Attributes:
+        batch: for the stage.
+        undecodable: for the dead-letter topic.
+        skipped: partition to the outcome of records that are not this stage's to dead-letter.
+    """
+
+    batch: MicroBatch[Any]
+    undecodable: list[Failed] = field(default_factory=list)
+    skipped: dict[int, list[Verdict]] = field(default_factory=dict)
+
+
+def decode_batch(raw: RawBatch, *, codec: Codec[Any], spec: StageSpec, given_up: Sequence[Failed] = ()) -> Decoded:
+    """Decode a batch.
+
+    A dead letter that was sent back is for one lane (`schemas.headers.LANE`). If it still cannot be decoded, only that
+    lane dead-letters it again; otherwise its letters would double with every round.
+
+    Args:
+        raw: as taken.
+        codec: decodes the stage's input.
+        spec: the stage; its lane tells whose letters are its own.
+        given_up: records that have failed alone; the batch settles them without showing them to the stage.
+    """
+    given_up_messages = {id(letter.message) for letter in given_up}
+    records: list[Consumed[Any]] = []
+    last_offsets: dict[int, int] = {}
+    decoded = Decoded(batch=MicroBatch(records=records, last_offsets=last_offsets))
+    for lease, message in raw.records:
+        offset = message.offset()
+        assert offset is not None
+        last_offsets[lease.partition] = offset
+        if id(message) in given_up_messages:
+            continue
+        value: Any = message.value()
+        key: Any = message.key()
+        record_headers: Any = message.headers()
+        try:
+            event = codec.decode(value)
+        except DecodeError as error:
+            only = headers.get(record_headers, headers.LANE)
+            if spec.lane is not None and only is not None and only != spec.lane.value.encode():
+                verdict = Verdict(offset, Outcome.FILTERED, Reason.OTHER_LANE)
+                decoded.skipped.setdefault(lease.partition, []).append(verdict)
+            else:
+                letter = Failed(message=message, reason=error.reason, error=str(error), attempts=1)
+                decoded.undecodable.append(letter)
+        else:
+            timestamp_ms = message.timestamp()[1]
+            records.append(Consumed(lease.partition, offset, timestamp_ms, key, value, record_headers, event))
+    return decoded
