@@ -234,7 +234,8 @@ def main(
     out: str | None,
 ) -> None:
     """Measure the pipeline from publish to searchable, beside the store's writer alone."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us: nothing stays behind
+    for number in (signal.SIGINT, signal.SIGTERM):  # whoever ends us, a shell's background job included
+        signal.signal(number, signal.default_int_handler)
     plan = Plan(
         turns=turns,
         users=users,

@@ -10,8 +10,9 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, 
 
 from schemas.codec import DecodeError
 from schemas.memory import MemoryChange
+from streams.clients.log_scan import LogScan
 from streams.engine import kafka
-from streams.errors import TransientError, UsageError
+from streams.errors import TransientError
 from streams.settings import Settings
 from topology import topics
 
@@ -87,21 +88,17 @@ class MemoryChanges:
             consumer.close()
 
     def _begin(self, consumer: Consumer) -> dict[int, int]:
-        metadata = consumer.list_topics(self._topic, timeout=10).topics[self._topic]
-        if metadata.error is not None:
-            raise UsageError(
-                f"topic {self._topic}: {metadata.error.str()}",
-                next_step="create the topics: `memstream topology apply`",
-            )
-        places = [TopicPartition(self._topic, p, self._start_offset(p)) for p in sorted(metadata.partitions)]
-        ends = {}
-        if not self._follow:
-            for place in places:
-                _, high = consumer.get_watermark_offsets(place, timeout=10, cached=False)
-                if high > max(place.offset, 0):
-                    ends[place.partition] = high
+        # With open transactions: a commit that was acknowledged just now is not yet behind the last stable offset.
+        bounds = LogScan(self._settings.kafka, client_id="memstream.changes").bounds(topics.CHANGES, with_open=True)
+        places = [TopicPartition(self._topic, partition, self._start_offset(partition)) for partition in sorted(bounds)]
         consumer.assign(places)
-        return ends
+        if self._follow:
+            return {}
+        return {
+            place.partition: bounds[place.partition].stop
+            for place in places
+            if self._start != "end" and max(place.offset, bounds[place.partition].start) < bounds[place.partition].stop
+        }
 
     def _start_offset(self, partition: int) -> int:
         if isinstance(self._start, dict):
