@@ -5,13 +5,16 @@ never give the same id (string concatenation, as in the Weaviate client's `gener
 """
 
 from collections.abc import Sequence
+from hashlib import sha1
 from typing import NamedTuple
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import msgspec
 
 NAMESPACE = UUID("6f1c1f0e-3c0b-5f43-9d4e-2c6a9a1f7b55")
 """Fixed for the life of the log: another namespace is another set of memories."""
+
+_NAMESPACE_HASH = sha1(NAMESPACE.bytes, usedforsecurity=False)
 
 DEFAULT_TENANT = "default"
 
@@ -41,7 +44,13 @@ class UserKey(NamedTuple):
 
 def derive(kind: str, *parts: str | int | Sequence[str] | None) -> str:
     """Return the UUIDv5 of a kind of thing and its ordered parts, as 36 characters."""
-    return str(uuid5(NAMESPACE, msgspec.json.encode((kind, *parts)).decode()))
+    # `uuid.uuid5` step by step, 3x as fast: every event derives several ids.
+    digest = _NAMESPACE_HASH.copy()
+    digest.update(msgspec.json.encode((kind, *parts)))
+    raw = int.from_bytes(digest.digest()[:16], "big")
+    raw = raw & ~(0xF000 << 64) & ~(0xC000 << 48) | (5 << 76) | (0x8000 << 48)
+    name = f"{raw:032x}"
+    return f"{name[:8]}-{name[8:12]}-{name[12:16]}-{name[16:20]}-{name[20:]}"
 
 
 def turn_memory_id(user: UserKey, event_id: str) -> str:

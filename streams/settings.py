@@ -96,14 +96,14 @@ class BatchSettings(Group):
     """When a micro-batch closes, and how much may be in flight.
 
     Attributes:
-        max_events: closes a batch by count.
-        max_bytes: closes a batch by size.
+        max_events: closes a batch by count. Source: `make bench-pipeline`; 2,000 instead of 500 halves the broker's work.
+        max_bytes: closes a batch by size; at 1 MiB embedded candidates would close at about 950.
         max_age: closes a batch by the age of its oldest event.
         max_in_flight_bytes: fetched and not yet committed, per stage; above it fetching pauses.
     """
 
-    max_events: int = 500
-    max_bytes: int = 1024 * 1024
+    max_events: int = 2000
+    max_bytes: int = 4 * 1024 * 1024
     max_age: timedelta = timedelta(milliseconds=20)
     max_in_flight_bytes: int = 16 * 1024 * 1024
 

@@ -4,6 +4,8 @@ One hash for all: murmur2 as in Kafka's Java client. librdkafka's default partit
 41 of 200 keys with 4 partitions), so every producer of ours says `partitioner=murmur2` or names the partition itself.
 """
 
+from functools import lru_cache
+
 from schemas.ids import UserKey
 
 _MASK = 0xFFFFFFFF
@@ -49,6 +51,7 @@ def window_key_bytes(user: UserKey, conversation_id: str) -> bytes:
     return user_key_bytes(user) + b"\x00" + conversation_id.encode()
 
 
+@lru_cache(maxsize=1 << 16)
 def partition_of(user: UserKey, partitions: int) -> int:
     """The partition of a user, on every pipeline topic."""
     return murmur2(user_key_bytes(user)) % partitions
