@@ -96,7 +96,7 @@ class BatchSettings(Group):
     """When a micro-batch closes, and how much may be in flight.
 
     Attributes:
-        max_events: closes a batch by count. Source: `make bench-pipeline`; 2,000 instead of 500 halves the broker's work.
+        max_events: closes a batch by count. By `make bench-pipeline`: 2,000, not 500, halves Kafka's work.
         max_bytes: closes a batch by size; at 1 MiB embedded candidates would close at about 950.
         max_age: closes a batch by the age of its oldest event.
         max_in_flight_bytes: fetched and not yet committed, per stage; above it fetching pauses.
