@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,11 @@ from infra.native.state import StackState
 from streams.cli.context import stack_settings
 from streams.settings import Settings
 from topology import provision
+
+# A run in the background of a shell inherits an ignored SIGINT, and so would every process it starts: tests of Ctrl-C
+# need the usual handler.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A law holds or does not; how long an example takes on a shared machine says nothing about it.
 hypothesis_settings.register_profile("laws", deadline=None)
