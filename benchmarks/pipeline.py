@@ -8,7 +8,7 @@ For each stack, started for the run and wiped afterwards:
 
 1. drain: warm workers get a backlog at once; turns a second until the last is searchable (`benchmarks.drain`);
 2. check: the store holds exactly what was announced, and a sample is found by search;
-3. freshness: open-loop load at 70 % of that rate (`benchmarks.freshness`);
+3. freshness: open-loop load at a share of that rate (`benchmarks.freshness`; `--load-ratio`);
 4. writer: the same rows into an empty store, alone (`benchmarks.store_writer`); `pipeline_vs_store` is the ratio.
 
 All processes share the machine: broker, store, workers and this benchmark. Exit codes: 0 measured, 1 something failed,
@@ -51,7 +51,6 @@ EXIT_INVALID = 3
 EXIT_INTERRUPTED = 130
 
 _SEED = 20250301
-_LOAD_RATIO = 0.7
 _DRAIN_WITHIN_S = 240.0
 _SETTLE_WITHIN_S = 60.0
 _QUIET_S = 2.0
@@ -68,6 +67,7 @@ class Plan:
         warmup_turns: before it: the broker's compiler and the workers' caches get warm.
         processes: of the worker.
         load_s: how long the open-loop load lasts.
+        load_ratio: its rate, as a share of the drain's.
         max_events: of a micro-batch; none takes the default.
     """
 
@@ -76,6 +76,7 @@ class Plan:
     warmup_turns: int
     processes: int
     load_s: float
+    load_ratio: float
     max_events: int | None
 
     def settings(self) -> Settings:
@@ -118,7 +119,7 @@ def measure(mode: Mode, plan: Plan, progress: Progress) -> Measured:
                 drained, drain_stages = bench.drain(backlog, step)
             with progress.step(f"{mode}: checking that the store has it all"):
                 searched = bench.check(backlog)
-            rate_per_s = _LOAD_RATIO * drained.turns_per_s
+            rate_per_s = plan.load_ratio * drained.turns_per_s
             with progress.step(f"{mode}: open-loop load, {rate_per_s:.0f} turns/s for {plan.load_s:g} s") as step:
                 load = bench.load(rate_per_s, step)
             retries = workers.retries(running)
@@ -221,6 +222,9 @@ async def _check_count(settings: Settings, probe: IndexedProbe) -> None:
     "--processes", type=click.Choice([str(n) for n in workers.SPLITS]), default="2", show_default=True, help="Workers."
 )
 @click.option("--load", "load_s", type=click.FloatRange(1, 20), default=12, show_default=True, help="Seconds of load.")
+@click.option(
+    "--load-ratio", type=click.FloatRange(0.01, 1), default=0.2, show_default=True, help="Share of the drain's rate."
+)
 @click.option("--max-events", type=click.IntRange(min=1), help="Of a micro-batch; default: the worker's own.")
 @click.option("--out", metavar="FILE", help="Also write the JSON form here.")
 def main(
@@ -230,6 +234,7 @@ def main(
     warmup: int,
     processes: str,
     load_s: float,
+    load_ratio: float,
     max_events: int | None,
     out: str | None,
 ) -> None:
@@ -242,6 +247,7 @@ def main(
         warmup_turns=warmup,
         processes=int(processes),
         load_s=load_s,
+        load_ratio=load_ratio,
         max_events=max_events,
     )
     modes: list[Mode] = ["light", "full"] if stack == "both" else ["light" if stack == "light" else "full"]
