@@ -1,11 +1,13 @@
 """The public Python API of memstream.
 
 Publish conversation events with `ConversationPublisher`, follow what becomes of them with `MemoryChanges`, and search
-with `MemoryReader`. `Settings` says where the parts are; `settings_from_environment` reads them from `MEMSTREAM_*`.
+with `MemoryReader`. `Settings` says where the parts are; `find_settings` finds them as commands do (`MEMSTREAM_*` in
+the environment over the stack that runs on this machine), `settings_from_environment` reads the environment alone.
 """
 
 from schemas.conversation import ConversationEnded, Correction, Forget, Turn
 from schemas.memory import Memory, MemoryChange, Op
+from streams.cli.context import find_settings
 from streams.clients.changes import MemoryChanges, PlacedChange
 from streams.clients.publisher import ConversationPublisher, Receipt
 from streams.clients.reader import MemoryReader, SearchResult
@@ -31,5 +33,6 @@ __all__ = [
     "TransientError",
     "Turn",
     "UsageError",
+    "find_settings",
     "settings_from_environment",
 ]

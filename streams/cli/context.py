@@ -84,6 +84,15 @@ def resolve(given: dict[str, str]) -> Settings:
     return settings
 
 
+def find_settings() -> Settings:
+    """Settings as commands find them: the environment over the running stack.
+
+    Raises:
+        NothingThereError: neither says where Kafka is.
+    """
+    return resolve({})
+
+
 def from_stack(settings: Settings) -> Settings:
     """Settings completed by the running stack, if there is one."""
     stack = stack_state.find()

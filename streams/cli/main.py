@@ -1,4 +1,5 @@
 """The command's entry: which commands there are. Each is imported only when it runs, so that `--help` is quick."""
+# ruff: noqa: D301  click keeps the lines of a paragraph that begins with the control character \b
 
 import importlib
 
@@ -42,7 +43,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="memstream")
 def main() -> None:
-    r"""Conversation events in, long-term memory out, on a durable, ordered, replayable log.
+    """Conversation events in, long-term memory out, on a durable, ordered, replayable log.
 
     \b
     Exit codes of every command: 0 done, 1 failed, 2 wrong use, 3 nothing to talk to, 130 interrupted.

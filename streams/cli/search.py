@@ -74,6 +74,7 @@ def search(
         result_console().print(results_table(results))
     else:
         click.echo("nothing found")
+        click.echo(f"next: if {tenant}/{user} just said it, see how far it is: `memstream status`", err=True)
 
 
 async def _search(

@@ -1,4 +1,5 @@
 """`memstream worker`: run stages."""
+# ruff: noqa: D301  click keeps the lines of a paragraph that begins with the control character \b
 
 import click
 
@@ -14,7 +15,7 @@ from topology.graph import GRAPH, StageName
 @json_option
 @reports_errors
 def worker(stages: str | None, *, settings: Settings, as_json: bool) -> None:
-    r"""Run all stages in this process, or some of them.
+    """Run all stages in this process, or some of them.
 
     Stages share nothing but Kafka: they may run in one process or in many, and any number of workers may run the same
     one. Ctrl-C or SIGTERM ends open batches and leaves in order.

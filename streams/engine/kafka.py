@@ -13,6 +13,26 @@ CLIENT_LOG.addHandler(logging.NullHandler())
 CLIENT_LOG.propagate = False
 
 
+class _OncePerSpan(logging.Filter):
+    """Lets a line of one kind pass once in a while: a broker that is down is one line, not thousands."""
+
+    def __init__(self, span_s: float) -> None:
+        super().__init__()
+        self._span_s = span_s
+        self._passed_at_s: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        # The kind is the first word of the message, such as FAIL or GETPID; every client of a process counts as one.
+        kind = str(record.msg).partition(" ")[0][:40]
+        if record.created - self._passed_at_s.get(kind, 0.0) < self._span_s:
+            return False
+        self._passed_at_s[kind] = record.created
+        return True
+
+
+CLIENT_LOG.addFilter(_OncePerSpan(10.0))
+
+
 def connection(settings: KafkaSettings, *, client_id: str) -> dict[str, Any]:
     """What every client needs.
 

@@ -228,6 +228,8 @@ class Poller:
             raise KafkaException(error)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # What other partitions commit meanwhile is of the new generation: this thread may wait long for step 1.
+        self._take_metadata(consumer)
         # 1. Read the stable committed offset: it waits for a predecessor's open transaction to end.
         committed = consumer.committed(partitions, _COMMITTED_TIMEOUT_S) if partitions else []
         for position in committed:
@@ -275,6 +277,10 @@ class Poller:
         self._give_back(consumer, partitions, lost=True)
 
     def _give_back(self, consumer: Consumer, partitions: list[TopicPartition], *, lost: bool) -> None:
+        if not lost:
+            # The group has a new generation by now, and this thread does not poll until the open batch has ended: under
+            # the old one its commit would be refused until the deadline. Nobody has these partitions before we return.
+            self._take_metadata(consumer)
         leases = [self._leases.pop(p.partition) for p in partitions if p.partition in self._leases]
         for lease in leases:
             self._loading.discard(lease.partition)

@@ -40,6 +40,9 @@ log = structlog.get_logger("memstream.engine")
 _DUE_EVERY_S = 0.5
 """How often a stage is asked what the clock wants."""
 
+_COMMIT_ASKED_EVERY_S = 0.05
+"""How often a batch that must go is looked at while it commits."""
+
 
 @dataclass
 class Progress:
@@ -165,16 +168,21 @@ class Runner:
             await asyncio.wait({working}, timeout=deadline_s)
         for lease in leases:
             lease.alive = False
-        if working is not None and not working.done() and self._working_leases & going:
-            if not self._committing:
-                working.cancel()
-            await asyncio.wait({working})
+        if working is not None and self._working_leases & going:
+            await self._give_up(working)
         # 3. Forget them.
         for lease in leases:
             self._leases.pop(lease.partition, None)
             self._committed_offsets.pop(lease.partition, None)
             self._stage.unload(lease.partition)
         log.info("partitions_revoked", stage=self._stage.spec.name, partitions=[x.partition for x in leases], lost=lost)
+
+    async def _give_up(self, working: "asyncio.Task[None]") -> None:
+        """Cancel a batch, but no commit that has begun: that one ends, and if it fails it is not tried again."""
+        while not working.done():
+            if not self._committing:
+                working.cancel()
+            await asyncio.wait({working}, timeout=_COMMIT_ASKED_EVERY_S)
 
     async def _load(self, lease: Lease) -> None:
         await self._until_it_passes(partial(self._stage.load, lease.partition), wanted=lambda: lease.alive)

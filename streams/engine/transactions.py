@@ -96,8 +96,8 @@ class Transactions:
         try:
             for output in outputs:
                 self._produce(producer, output)
-            producer.send_offsets_to_transaction(list(offsets), metadata, _CALL_TIMEOUT_S)
             self._flush()
+            producer.send_offsets_to_transaction(list(offsets), metadata, _CALL_TIMEOUT_S)
             _until_settled(lambda: producer.commit_transaction(_CALL_TIMEOUT_S))
         except BaseException as error:
             if isinstance(error, KafkaException) and error.args[0].fatal():

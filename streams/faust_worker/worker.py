@@ -114,12 +114,18 @@ def claim_instance(settings: Settings, stage: StageName) -> Iterator[str]:
         f"{settings.kafka.bootstrap_servers} {settings.kafka.namespace}".encode(), digest_size=6
     ).hexdigest()
     for slot in range(_MAX_SLOTS):
-        with (folder / f"{log_name}.{stage}.{slot}.lock").open("w") as lock:
+        path = folder / f"{log_name}.{stage}.{slot}.lock"
+        with path.open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(lock.fileno()).st_ino != path.stat().st_ino:
+                    continue  # its holder removed it just now, and somebody made a new one: the next slot will do
             except OSError:
                 continue
-            yield f"{socket.gethostname()}-{slot}"
+            try:
+                yield f"{socket.gethostname()}-{slot}"
+            finally:
+                path.unlink(missing_ok=True)  # while it is locked, so that nobody can be holding this very file
             return
     raise UsageError(
         f"{_MAX_SLOTS} workers run {stage} on this host already",
@@ -129,18 +135,21 @@ def claim_instance(settings: Settings, stage: StageName) -> Iterator[str]:
 
 def configure_logging(level: str) -> None:
     """Event name plus fields, one line each, to standard error; Faust's and Kafka's own only from warnings up."""
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    steps: list[Any] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(colors=True) if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*steps, structlog.stdlib.ExtraAdder()],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     CLIENT_LOG.propagate = True
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer()
-            if not sys.stderr.isatty()
-            else structlog.dev.ConsoleRenderer(colors=True),
-        ],
+        processors=[*steps, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
     )

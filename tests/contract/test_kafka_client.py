@@ -1,6 +1,7 @@
 """Every behaviour of librdkafka and of the broker that the engine relies on; a new version must pass this first.
 
 Clients are configured by `streams.engine.kafka`, as in the engine, so that its settings are held to their purpose too.
+More than 400 lines because one client's behaviours are easiest to check against its change log in one place.
 """
 
 import json

@@ -221,3 +221,55 @@ async def test_a_stage_that_leaves_in_order_hands_over_without_a_gap_or_an_overl
     history = await settled(follower)
     assert copied(history) == in_log_order(history)
     assert done + second.runner.progress.records == 600
+
+
+class Held(Copies):
+    """Copies, but every batch waits until the test lets it go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_go = asyncio.Event()
+
+    async def decide(self, batch: MicroBatch[Turn]) -> Decision:
+        """Wait, then copy."""
+        decision = await super().decide(batch)
+        await self.may_go.wait()
+        return decision
+
+
+async def test_a_batch_that_is_open_when_partitions_go_is_committed_before_they_do(
+    settings: Settings, run: Callable[..., Any], publish: Callable[..., list[Turn]], follower: LogFollower
+) -> None:
+    """The rebalance waits for it, its commit counts in the new generation, and nothing is delivered again."""
+    settings = settings.replace("batch", max_age=timedelta(seconds=1))  # one batch for all partitions
+    publish([f"turn {n}" for n in range(200)])
+    held = Held()
+    first = await run(held, settings, "first")
+    await first.until(lambda: held.batches == 1 and len(first.runner._working_leases) == 4)
+    second = await run(Copies(), settings, "second")
+    await first.until(lambda: any(lease.closing for lease in first.runner._leases.values()))
+    held.may_go.set()
+    deadline_s = settings.worker.revoke_deadline.total_seconds()
+    await second.until(lambda: len(second.runner._leases) == 2, within_s=deadline_s - 2)
+    history = await settled(follower)
+    assert copied(history) == in_log_order(history)
+    assert (first.runner.progress.records, second.runner.progress.records) == (200, 0)
+
+
+async def test_a_batch_that_outlives_the_revoke_deadline_is_dropped_and_done_by_the_next_owner(
+    settings: Settings, run: Callable[..., Any], publish: Callable[..., list[Turn]], follower: LogFollower
+) -> None:
+    """Partitions go when the deadline is over; what they had in the open batch is settled once, by their new owner."""
+    settings = settings.replace("worker", revoke_deadline=timedelta(seconds=1))
+    settings = settings.replace("batch", max_age=timedelta(seconds=1))  # one batch for all partitions
+    publish([f"turn {n}" for n in range(200)])
+    held = Held()
+    first = await run(held, settings, "first")
+    await first.until(lambda: held.batches == 1 and len(first.runner._working_leases) == 4)
+    second = await run(Copies(), settings, "second")
+    await second.until(lambda: len(second.runner._leases) == 2 and second.runner.progress.records > 0, within_s=15)
+    assert first.runner.progress.records == 0
+    held.may_go.set()
+    history = await settled(follower)
+    assert copied(history) == in_log_order(history)
+    assert first.runner.progress.records + second.runner.progress.records == 200
