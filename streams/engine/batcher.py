@@ -2,6 +2,7 @@
 
 import enum
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -33,6 +34,11 @@ class RawBatch:
     def alive(self) -> "RawBatch":
         """The records that are still ours."""
         return RawBatch([r for r in self.records if r[0].alive], self.closed_by)
+
+    def behind(self, offsets: Mapping[int, int]) -> "RawBatch":
+        """The records behind these offsets, by partition."""
+        kept = [(le, m) for le, m in self.records if (m.offset() or 0) > offsets.get(le.partition, -1)]
+        return RawBatch(kept, self.closed_by)
 
     def halves(self) -> tuple["RawBatch", "RawBatch"]:
         """Two batches that, settled one after the other, keep the order within every partition."""

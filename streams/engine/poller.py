@@ -11,11 +11,14 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Protocol
 
+import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.engine.batcher import record_bytes
 from streams.engine.chunk import Chunk, Lease
 from streams.errors import RefusedError
+
+log = structlog.get_logger("memstream.engine")
 
 _POLL_S = 0.1
 """A poll returns at once when there is a record; this bounds how long a pause, resume or stop waits."""
@@ -231,7 +234,7 @@ class Poller:
         # What other partitions commit meanwhile is of the new generation: this thread may wait long for step 1.
         self._take_metadata(consumer)
         # 1. Read the stable committed offset: it waits for a predecessor's open transaction to end.
-        committed = consumer.committed(partitions, _COMMITTED_TIMEOUT_S) if partitions else []
+        committed = self._stable_offsets(consumer, partitions) if partitions else []
         for position in committed:
             if position.error is not None:
                 raise KafkaException(position.error)
@@ -249,6 +252,17 @@ class Poller:
         # 3. Let the owner load their state; only then do they deliver. The thread goes on polling meanwhile.
         future = asyncio.run_coroutine_threadsafe(self._loaded(leases), self._loop)
         future.add_done_callback(self._stop_on_failure)
+
+    def _stable_offsets(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """The committed offsets, asked for until they are stable: a coordinator may be away, a transaction open."""
+        while True:
+            try:
+                return consumer.committed(partitions, _COMMITTED_TIMEOUT_S)
+            except KafkaException as error:
+                cause = error.args[0]
+                if self._stopping.is_set() or not (cause.retriable() or cause.code() in _PASSING):
+                    raise
+                log.warning("waiting_for_committed_offsets", topic=self._topic, error=cause.str())
 
     async def _loaded(self, leases: list[Lease]) -> None:
         await self._owner.assigned(leases)

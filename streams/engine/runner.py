@@ -168,7 +168,8 @@ class Runner:
             await asyncio.wait({working}, timeout=deadline_s)
         for lease in leases:
             lease.alive = False
-        if working is not None and self._working_leases & going:
+        if working is not None and self._working_leases & going and not (lost and self._committing):
+            # A commit of lost partitions is not waited for: the broker refuses it, and may be away for long.
             await self._give_up(working)
         # 3. Forget them.
         for lease in leases:
@@ -198,7 +199,8 @@ class Runner:
         self.progress.closed_by[raw.closed_by] = self.progress.closed_by.get(raw.closed_by, 0) + 1
         size_bytes = sum(record_bytes(message) for _, message in raw.records)
         try:
-            while (raw := raw.alive()).records:
+            # Of a batch that was halved, the first half may have committed before the second was given up.
+            while (raw := raw.alive().behind(self._committed_offsets)).records:
                 self._working_leases = frozenset(lease for lease, _ in raw.records)
                 self._working = asyncio.create_task(self._settle(raw))
                 try:

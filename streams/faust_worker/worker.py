@@ -74,22 +74,21 @@ async def _run(settings: Settings, instances: Mapping[StageName, str], ready: Ca
     try:
         # Together, so that a store that is away delays the stages that need it and no other.
         starting = asyncio.gather(*(app.start() for app in apps))
-        both: list[asyncio.Future[Any]] = [stop, starting]
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        ends: list[asyncio.Future[Any]] = [stop, *(app.failed for app in apps if app.failed is not None)]
+        await asyncio.wait([starting, *ends], return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
-            starting.cancel()
-            return
-        starting.result()
-        log.info("worker_ready", instances={str(name): instance for name, instance in instances.items()})
-        ready()
-        waited_for: list[asyncio.Future[Any]] = [stop, *(app.failed for app in apps if app.failed is not None)]
-        await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
+            starting.cancel()  # stopped, or a stage has failed while others still wait for what they need
+        else:
+            starting.result()
+            log.info("worker_ready", instances={str(name): instance for name, instance in instances.items()})
+            ready()
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     finally:
         stop.cancel()
         await asyncio.gather(*(app.stop() for app in apps), return_exceptions=True)
     for app in apps:
         if app.failed is not None and app.failed.done() and app.failed.exception() is not None:
-            log.error("stage_failed", stage=str(app.stage.spec.name), error=str(app.failed.exception()))
+            log.error("stage_failed", stage=str(app.stage.spec.name), error=repr(app.failed.exception()))
     for app in apps:
         if app.failed is not None and app.failed.done():
             app.failed.result()

@@ -120,7 +120,9 @@ class Consolidate:
     def committed(self, state: Drafts) -> None:
         """The drafts are the users' memories now."""
         for partition, users in state.items():
-            kept = self._partitions[partition]
+            kept = self._partitions.get(partition)
+            if kept is None:
+                continue  # lost while the transaction was ending
             for user, draft in users.items():
                 kept.users[user] = draft.merge()
                 kept.users.move_to_end(user)

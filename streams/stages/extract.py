@@ -148,9 +148,11 @@ class Extract:
         """The windows as the batch left them are the windows now."""
         now_s = self._clock.monotonic_s()
         for partition, changed in state.items():
+            if partition not in self._windows:
+                continue  # lost while the transaction was ending
             windows, waiting = self._windows[partition], self._waiting[partition]
+            windows.apply(changed)
             for conversation, window in changed.items():
-                windows.put(conversation, window)
                 if window is None:
                     waiting.pop(conversation, None)
                 else:

@@ -65,6 +65,15 @@ class PartitionWindows:
         """The window of a conversation, which may hold context only."""
         return self._windows.get(conversation)
 
+    def apply(self, changed: Mapping[Conversation, Window | None]) -> None:
+        """Take in what a batch left behind.
+
+        In the order in which windows opened, which is not the order in which conversations were touched: one that was
+        touched early may have closed and opened again late.
+        """
+        for conversation, window in sorted(changed.items(), key=lambda item: _first_offset(item[1])):
+            self.put(conversation, window)
+
     def put(self, conversation: Conversation, window: Window | None) -> None:
         """Replace or drop a conversation's window."""
         if window is None:
@@ -158,6 +167,10 @@ class Cutting:
         if window is None or newest_turn_offset(window) != newest_offset:
             return False
         return self.close(conversation, Closed.IDLE)
+
+
+def _first_offset(window: Window | None) -> int:
+    return window.turns[0].offset if window is not None and window.turns else -1
 
 
 def conversation_of(window: Window) -> Conversation:

@@ -183,14 +183,19 @@ class TestWriting:
         assert [hit.memory for hit in legs.vector] == [written]
 
     async def test_repeated_upsert(self, store: Store) -> None:
-        """Writing the same rows again changes nothing."""
+        """Writing the same rows again changes neither what is stored nor what is found, in which order.
+
+        Lexical scores may move: Weaviate counts the words of a repeated write into its average length.
+        """
         rows = [row(memory(number=1)), row(memory(number=2), "word other")]
         await store.upsert(rows)
         before = await store.search(MARIA, tokens=["word"], vector=unit(1), limit=10)
 
         await store.upsert(rows)
 
-        assert await store.search(MARIA, tokens=["word"], vector=unit(1), limit=10) == before
+        after = await store.search(MARIA, tokens=["word"], vector=unit(1), limit=10)
+        assert [hit.memory for hit in after.lexical] == [hit.memory for hit in before.lexical]
+        assert after.vector == before.vector
         assert await store.count() == 2
 
     async def test_last_row_counts(self, store: Store) -> None:

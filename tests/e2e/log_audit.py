@@ -271,10 +271,16 @@ async def check_facts(history: LogHistory, settings: Settings) -> list[str]:
     again._reader = _EmptyLog()  # the state of a fresh start
     for partition in range(history.partitions):
         dead = _dead_lettered(history, spec, partition)
+        spared = _not_applied(history, spec, partition)
+        findings += [
+            f"{r.place}: {spec.name} applied what is no event"
+            for r in history.of(spec.reads, partition)
+            if r.event is None and r.offset not in spared
+        ]
         consumed: list[Consumed[Any]] = [
             Consumed(partition, r.offset, r.timestamp_ms, r.key, r.value or b"", r.headers, r.event)
             for r in history.of(CONVERSATION_EVENTS, partition)
-            if r.offset not in dead
+            if r.event is not None and r.offset not in dead
         ]
         if not consumed:
             continue

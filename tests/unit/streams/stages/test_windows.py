@@ -150,8 +150,7 @@ def play(script: list[tuple[int, str]], batch_sizes: list[int]) -> tuple[list[li
             offset += 1
         remaining = remaining[size:]
         oldest.append(windows.oldest_open_offset(cut.changed))
-        for conversation, changed in cut.changed.items():
-            windows.put(conversation, changed)
+        windows.apply(cut.changed)
         all_closed += [[t.offset for t in window.turns] for window, _ in cut.closed]
         open_offsets = [window.turns[0].offset for _, window in windows if window.turns]
         assert oldest[-1] == min(open_offsets, default=None)
