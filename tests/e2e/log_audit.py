@@ -3,6 +3,8 @@
 Every check reads committed records only and returns its findings as sentences that name the place. An empty list is the
 only good answer; `assert_sound` turns findings into a failure. That the checks can fail is itself tested
 (`tests/unit/e2e/test_log_audit.py`).
+
+More than 400 lines because one history is judged in one place, check by check.
 """
 
 from collections import Counter
