@@ -1,7 +1,5 @@
 """Stage 3 of 6, embed: candidates get their vectors, in batches over users."""
 
-import numpy as np
-
 from schemas.candidate import Candidate, CandidateRecord, Embedded
 from streams.clock import Clock
 from streams.embedders.factory import create_embedder
@@ -24,9 +22,10 @@ class Embed(StatelessStage):
         decision = Decision()
         found = [(record, record.event) for record in batch.records if isinstance(record.event, Candidate)]
         if found:
+            # As vectors travel: float16, little endian; converted once for the whole batch.
             vectors = (await self._embedder.embed([candidate.text for _, candidate in found])).astype("<f2")
             for (record, candidate), vector in zip(found, vectors, strict=True):
-                embedded = Embedded(candidate=candidate, model=self._embedder.model, vector=vector_bytes(vector))
+                embedded = Embedded(candidate=candidate, model=self._embedder.model, vector=vector.tobytes())
                 decision.outputs.append(
                     Output(
                         topic=topics.EMBEDDED,
@@ -37,11 +36,6 @@ class Embed(StatelessStage):
                 )
         decision.outputs += watermark_outputs(topics.EMBEDDED, collect_watermarks(batch))
         return decision
-
-
-def vector_bytes(vector: "np.ndarray[tuple[int], np.dtype[np.float16]]") -> bytes:
-    """A vector as it travels: float16, little endian."""
-    return vector.astype("<f2").tobytes()
 
 
 def create(settings: Settings, clock: Clock) -> Embed:  # noqa: ARG001  (all stages are made alike)
