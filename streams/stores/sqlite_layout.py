@@ -30,6 +30,8 @@ And with 30,000 memories of 300 users, records and vectors included:
 | both by arrival, checkpoint at 32 MB | 24,400 | 0.17 ms, and a page a memory once the file outgrows the cache |
 """
 
+import fcntl
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,8 +91,9 @@ def connect(path: Path, *, busy_timeout_s: float) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
     try:
-        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-        connection.execute("PRAGMA journal_mode = WAL")
+        with _alone_in(path.parent):
+            connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+            connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")
@@ -99,6 +102,21 @@ def connect(path: Path, *, busy_timeout_s: float) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, for milliseconds: one process at a time turns a new file to WAL.
+
+    SQLite does not wait for its own lock there: two that turn the same file would wait for each other, so one of them
+    is refused at once, whatever the busy timeout (6 processes opening 150 new files: 8 refusals, none with this lock).
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def prepare(connection: sqlite3.Connection, *, dimensions: int, generation: int) -> None:

@@ -233,6 +233,14 @@ async def test_other_generation(store: SqliteStore) -> None:
         await other.open()
 
 
+async def test_new_files_opened_at_once(tmp_path: Path) -> None:
+    """However often several openers meet at a new file, each of them gets it."""
+    for attempt in range(60):  # without the folder's lock about one attempt in 20 is refused
+        stores = [new_store(tmp_path / str(attempt) / "memories.db") for _ in range(6)]
+        await asyncio.gather(*(store.open() for store in stores))
+        await asyncio.gather(*(store.close() for store in stores))
+
+
 async def test_unusable_folder(tmp_path: Path) -> None:
     """A path under something that is no folder is refused."""
     (tmp_path / "file").write_text("")
