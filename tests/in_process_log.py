@@ -108,7 +108,7 @@ class InProcessLog:
         decisions = []
         if not any(stage is loaded for loaded in self.loaded):
             for partition in range(self.partitions):
-                await stage.load(partition)
+                await stage.load(partition, position=0)
             self.loaded.append(stage)
         while (batch := self.batch(stage, range(self.partitions), max_events)).records:
             decision = await stage.decide(batch)

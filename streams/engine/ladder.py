@@ -14,7 +14,7 @@ from datetime import timedelta
 from streams.errors import BugError, FencedError, RateLimitedError, RefusedError, TransientError
 
 
-class Step(enum.Enum):
+class Rung(enum.Enum):
     """What to do about an error."""
 
     RETRY = "retry"
@@ -22,15 +22,15 @@ class Step(enum.Enum):
     BISECT = "bisect"
 
 
-def classify(error: BaseException) -> Step:
+def classify(error: BaseException) -> Rung:
     """Map an error to what happens next."""
     match error:
         case TransientError():
-            return Step.RETRY
+            return Rung.RETRY
         case FencedError() | RefusedError() | BugError() | MemoryError():
-            return Step.STOP
+            return Rung.STOP
         case _:
-            return Step.BISECT
+            return Rung.BISECT
 
 
 @dataclass

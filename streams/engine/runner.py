@@ -27,7 +27,7 @@ from streams.clock import Clock
 from streams.engine.batcher import MicroBatcher, RawBatch, record_bytes
 from streams.engine.chunk import Chunk, Lease
 from streams.engine.decoding import decode_batch
-from streams.engine.ladder import Backoff, Step, classify
+from streams.engine.ladder import Backoff, Rung, classify
 from streams.engine.ledger import Failed, dead_letter_outputs, ledger_outputs
 from streams.engine.poller import Poller
 from streams.engine.stage import Decision, MicroBatch, Output, Stage
@@ -186,7 +186,9 @@ class Runner:
             await asyncio.wait({working}, timeout=_COMMIT_ASKED_EVERY_S)
 
     async def _load(self, lease: Lease) -> None:
-        await self._until_it_passes(partial(self._stage.load, lease.partition), wanted=lambda: lease.alive)
+        await self._until_it_passes(
+            partial(self._stage.load, lease.partition, position=lease.start_offset), wanted=lambda: lease.alive
+        )
         if lease.alive:
             self._leases[lease.partition] = lease
         else:
@@ -228,13 +230,13 @@ class Runner:
                 raise
             except Exception as error:  # the one place where every error is classified
                 step = classify(error)
-                if step is Step.RETRY:
+                if step is Rung.RETRY:
                     self.progress.retries += 1
                     await self._wait(cast("TransientError", error), backoff)
                     raw = raw.alive()
                     if not raw.records:
                         return
-                elif step is Step.STOP:
+                elif step is Rung.STOP:
                     raise
                 elif not self._stage.dead_letters:
                     raise RefusedError(

@@ -115,8 +115,13 @@ class Stage(Protocol[E_co]):
     async def close(self) -> None:
         """Let go of it."""
 
-    async def load(self, partition: int) -> None:
-        """A partition is ours now: read its state. No record of it comes before this returns."""
+    async def load(self, partition: int, *, position: int) -> None:
+        """A partition is ours now: read its state. No record of it comes before this returns.
+
+        Args:
+            partition: of the stage's input topic.
+            position: the stable committed offset: everything before it has been settled, this is read next.
+        """
 
     def unload(self, partition: int) -> None:
         """A partition is no longer ours: forget its state. May be called for one that was never loaded."""
@@ -149,7 +154,7 @@ class StatelessStage:
     async def close(self) -> None:
         """Nothing to let go of."""
 
-    async def load(self, partition: int) -> None:
+    async def load(self, partition: int, *, position: int) -> None:
         """No state."""
 
     def unload(self, partition: int) -> None:

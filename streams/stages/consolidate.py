@@ -83,7 +83,7 @@ class Consolidate:
         """Let go of the store."""
         await self._store.close()
 
-    async def load(self, partition: int) -> None:
+    async def load(self, partition: int, *, position: int) -> None:  # noqa: ARG002
         """Pass the catch-up gate: know every user's head as of now."""
         self._partitions[partition] = _Partition(await self._loader.heads(partition))
 

@@ -97,7 +97,7 @@ class Extract:
     async def close(self) -> None:
         """Nothing to let go of."""
 
-    async def load(self, partition: int) -> None:
+    async def load(self, partition: int, *, position: int) -> None:  # noqa: ARG002
         """Read the partition's windows: the newest record of each conversation counts."""
         newest: dict[bytes, Window] = {}
         async for messages in self._reader.read(topics.WINDOWS, partition):

@@ -286,7 +286,7 @@ async def check_facts(history: LogHistory, settings: Settings) -> list[str]:
         ]
         if not consumed:
             continue
-        await again.load(partition)
+        await again.load(partition, position=0)
         decision = await again.decide(MicroBatch(records=consumed, last_offsets={partition: consumed[-1].offset}))
         decoded = [CANDIDATES.codec.decode(o.value) for o in decision.outputs if o.topic is CANDIDATES]
         expected = [event for event in decoded if isinstance(event, Candidate)]

@@ -7,24 +7,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.engine.ladder import Backoff, Step, classify
+from streams.engine.ladder import Backoff, Rung, classify
 from streams.errors import BugError, FencedError, PoisonError, RateLimitedError, RefusedError, TransientError
 
 
 @pytest.mark.parametrize(
     ("error", "step"),
     [
-        (TransientError("away"), Step.RETRY),
-        (RateLimitedError("slow down"), Step.RETRY),
-        (FencedError("taken over"), Step.STOP),
-        (RefusedError("no"), Step.STOP),
-        (BugError("impossible"), Step.STOP),
-        (MemoryError(), Step.STOP),
-        (PoisonError("bad"), Step.BISECT),
-        (KeyError("surprise"), Step.BISECT),
+        (TransientError("away"), Rung.RETRY),
+        (RateLimitedError("slow down"), Rung.RETRY),
+        (FencedError("taken over"), Rung.STOP),
+        (RefusedError("no"), Rung.STOP),
+        (BugError("impossible"), Rung.STOP),
+        (MemoryError(), Rung.STOP),
+        (PoisonError("bad"), Rung.BISECT),
+        (KeyError("surprise"), Rung.BISECT),
     ],
 )
-def test_every_error_has_one_way_to_be_handled(error: BaseException, step: Step) -> None:
+def test_every_error_has_one_way_to_be_handled(error: BaseException, step: Rung) -> None:
     """Passing ones are retried, ours to mend stop the stage, anything else is isolated."""
     assert classify(error) is step
 
