@@ -100,12 +100,14 @@ class BatchSettings(Group):
         max_bytes: closes a batch by size; at 1 MiB embedded candidates would close at about 950.
         max_age: closes a batch by the age of its oldest event.
         max_in_flight_bytes: fetched and not yet committed, per stage; above it fetching pauses.
+        max_open_batches: taken and not yet committed, per stage; more of them only help where outside calls are slow.
     """
 
     max_events: int = 2000
     max_bytes: int = 4 * 1024 * 1024
     max_age: timedelta = timedelta(milliseconds=20)
     max_in_flight_bytes: int = 16 * 1024 * 1024
+    max_open_batches: int = 4
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,7 +117,7 @@ class InProcessLog:
             for output in [*decision.publish, *decision.outputs]:
                 self.append(output)
             if decision.state is not None:
-                stage.committed(decision.state)
+                stage.apply(decision.state)
             for partition, offset in batch.last_offsets.items():
                 self.positions[stage.spec.name, stage.spec.reads.name, partition] = offset + 1
             for verdicts in decision.verdicts.values():

@@ -2,13 +2,15 @@
 
 import enum
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import islice
+from typing import cast
 
 from confluent_kafka import Message
 
-from streams.engine.chunk import Chunk, Lease
+from streams.engine.chunk import Chunk, Lease, record_bytes
 
 
 class CloseReason(enum.StrEnum):
@@ -20,30 +22,77 @@ class CloseReason(enum.StrEnum):
 
 
 @dataclass(slots=True)
+class Part:
+    """Consecutive records of one partition, under one lease."""
+
+    lease: Lease
+    records: Sequence[Message]
+
+    @property
+    def last_offset(self) -> int:
+        """Of its newest record."""
+        return cast("int", self.records[-1].offset())
+
+
+@dataclass(slots=True)
 class RawBatch:
     """Records taken together, not yet decoded.
 
     Attributes:
-        records: in log order within each partition, each with the lease it came under.
+        parts: not empty, each; in log order within each partition.
         closed_by: why the batch closed.
     """
 
-    records: list[tuple[Lease, Message]] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
     closed_by: CloseReason = CloseReason.AGE
+
+    def __len__(self) -> int:
+        return sum(len(part.records) for part in self.parts)
+
+    def __iter__(self) -> Iterator[tuple[Lease, Message]]:
+        return ((part.lease, message) for part in self.parts for message in part.records)
+
+    @property
+    def leases(self) -> frozenset[Lease]:
+        """Under which its records came."""
+        return frozenset(part.lease for part in self.parts)
+
+    @property
+    def size_bytes(self) -> int:
+        """As counted against the limits."""
+        return sum(record_bytes(part.records) for part in self.parts)
+
+    @property
+    def last_offsets(self) -> dict[int, int]:
+        """Partition to its newest offset here."""
+        return {part.lease.partition: part.last_offset for part in self.parts}
 
     def alive(self) -> "RawBatch":
         """The records that are still ours."""
-        return RawBatch([r for r in self.records if r[0].alive], self.closed_by)
+        return RawBatch([part for part in self.parts if part.lease.alive], self.closed_by)
 
     def behind(self, offsets: Mapping[int, int]) -> "RawBatch":
         """The records behind these offsets, by partition."""
-        kept = [(le, m) for le, m in self.records if (m.offset() or 0) > offsets.get(le.partition, -1)]
-        return RawBatch(kept, self.closed_by)
+        kept = (
+            Part(part.lease, [m for m in part.records if cast("int", m.offset()) > offset])
+            if (offset := offsets.get(part.lease.partition, -1)) >= cast("int", part.records[0].offset())
+            else part
+            for part in self.parts
+        )
+        return RawBatch([part for part in kept if part.records], self.closed_by)
 
     def halves(self) -> tuple["RawBatch", "RawBatch"]:
         """Two batches that, settled one after the other, keep the order within every partition."""
-        middle = len(self.records) // 2
-        return RawBatch(self.records[:middle], self.closed_by), RawBatch(self.records[middle:], self.closed_by)
+        left, right = RawBatch([], self.closed_by), RawBatch([], self.closed_by)
+        wanted = len(self) // 2
+        for part in self.parts:
+            cut = min(wanted, len(part.records))
+            wanted -= cut
+            if cut:
+                left.parts.append(Part(part.lease, part.records[:cut]))
+            if cut < len(part.records):
+                right.parts.append(Part(part.lease, part.records[cut:]))
+        return left, right
 
 
 class MicroBatcher:
@@ -62,7 +111,7 @@ class MicroBatcher:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._max_age_s = max_age.total_seconds()
-        self._waiting: dict[Lease, deque[tuple[Message, int]]] = {}
+        self._waiting: dict[Lease, deque[Message]] = {}
         self._events = 0
         self._bytes = 0
         self._oldest_at_s: float | None = None
@@ -70,13 +119,21 @@ class MicroBatcher:
     def __len__(self) -> int:
         return self._events
 
+    @property
+    def oldest_at_s(self) -> float | None:
+        """Since when the oldest of what waits has waited; none when nothing does."""
+        return self._oldest_at_s
+
+    @property
+    def full(self) -> bool:
+        """Whether a batch closes by count or bytes, however long its events have waited."""
+        return self._events >= self._max_events or self._bytes >= self._max_bytes
+
     def add(self, chunk: Chunk, *, now_s: float) -> None:
         """Take in a chunk; one of a dead lease is dropped, its owner will read it."""
         if not chunk.lease.alive or not chunk.records:
             return
-        queue = self._waiting.setdefault(chunk.lease, deque())
-        for message in chunk.records:
-            queue.append((message, record_bytes(message)))
+        self._waiting.setdefault(chunk.lease, deque()).extend(chunk.records)
         self._events += len(chunk.records)
         self._bytes += chunk.size_bytes
         if self._oldest_at_s is None:
@@ -86,54 +143,66 @@ class MicroBatcher:
         """Seconds until a batch closes: 0 when one is ready, none when nothing waits."""
         if self._oldest_at_s is None:
             return None
-        if self._events >= self._max_events or self._bytes >= self._max_bytes:
+        if self.full:
             return 0.0
         return max(0.0, self._oldest_at_s + self._max_age_s - now_s)
 
     def take(self, *, now_s: float) -> RawBatch:
         """The next batch; empty when nothing waits. Partitions give an equal share each, so none starves another."""
-        batch = RawBatch()
-        size_bytes = 0
-        while self._waiting and len(batch.records) < self._max_events:
-            share = max(1, (self._max_events - len(batch.records)) // len(self._waiting))
+        taken: dict[Lease, list[Message]] = {}
+        events_left, bytes_left = self._max_events, self._max_bytes
+        closed_by = CloseReason.AGE
+        while self._waiting and events_left and closed_by is not CloseReason.BYTES:
+            share = max(1, events_left // len(self._waiting))
             for lease in list(self._waiting):
-                queue = self._waiting[lease]
-                for _ in range(min(share, len(queue), self._max_events - len(batch.records))):
-                    message, message_bytes = queue[0]
-                    if batch.records and size_bytes + message_bytes > self._max_bytes:
-                        batch.closed_by = CloseReason.BYTES
-                        return self._taken(batch, now_s)
-                    queue.popleft()
-                    batch.records.append((lease, message))
-                    size_bytes += message_bytes
-                    self._events -= 1
-                    self._bytes -= message_bytes
-                if not queue:
-                    del self._waiting[lease]
-        if len(batch.records) >= self._max_events:
-            batch.closed_by = CloseReason.COUNT
-        return self._taken(batch, now_s)
+                records = self._leave(lease, min(share, events_left), bytes_left, at_least_one=not taken)
+                if not records:
+                    closed_by = CloseReason.BYTES
+                    break
+                taken.setdefault(lease, []).extend(records)
+                events_left -= len(records)
+                bytes_left -= record_bytes(records)
+                if not events_left:
+                    break
+        if not events_left:
+            closed_by = CloseReason.COUNT
+        # What is left has waited for less than the age limit or closes by count anyway: its age starts anew, which
+        # delays it by one batch at the most.
+        self._oldest_at_s = now_s if self._waiting else None
+        return RawBatch([Part(lease, records) for lease, records in taken.items()], closed_by)
 
-    def drop(self, leases: set[Lease]) -> int:
+    def drop(self, leases: Collection[Lease]) -> int:
         """Forget what waits under these leases; returns how many bytes that was."""
         dropped_bytes = 0
         for lease in leases:
-            for _, message_bytes in self._waiting.pop(lease, ()):
-                self._events -= 1
-                self._bytes -= message_bytes
-                dropped_bytes += message_bytes
+            records = self._waiting.pop(lease, ())
+            self._events -= len(records)
+            dropped_bytes += record_bytes(records)
+        self._bytes -= dropped_bytes
         if not self._waiting:
             self._oldest_at_s = None
         return dropped_bytes
 
-    def _taken(self, batch: RawBatch, now_s: float) -> RawBatch:
-        # What is left has waited for less than the age limit or closes by count anyway: its age starts anew, which
-        # delays it by one batch at the most.
-        self._oldest_at_s = now_s if self._waiting else None
-        return batch
+    def _leave(self, lease: Lease, events: int, bytes_left: int, *, at_least_one: bool) -> list[Message]:
+        """Up to so many records that fit; a first one that fits nowhere goes alone."""
+        queue = self._waiting[lease]
+        records = list(islice(queue, events))
+        if record_bytes(records) > bytes_left:
+            records = records[: max(_fitting(records, bytes_left), int(at_least_one))]
+        if len(records) == len(queue):
+            del self._waiting[lease]
+        else:
+            for _ in records:
+                queue.popleft()
+        self._events -= len(records)
+        self._bytes -= record_bytes(records)
+        return records
 
 
-def record_bytes(message: Message) -> int:
-    """Key and value, as counted against the limits."""
-    key, value = message.key(), message.value()
-    return (len(key) if key else 0) + (len(value) if value else 0)
+def _fitting(records: Sequence[Message], limit_bytes: int) -> int:
+    """How many of the first records stay within so many bytes."""
+    for count, message in enumerate(records):
+        limit_bytes -= record_bytes((message,))
+        if limit_bytes < 0:
+            return count
+    return len(records)

@@ -1,9 +1,14 @@
 """Leases and chunks: which records came in under which ownership."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from confluent_kafka import Message
+
+RECORD_OVERHEAD_BYTES = 512
+"""What a record takes besides its value: the client's and Python's objects, key, and headers in the mean.
+
+Asking for key and headers would make objects of them, for every record, only to be counted (1.1 us; this: 0.05 us)."""
 
 
 @dataclass(eq=False, slots=True)
@@ -37,9 +42,14 @@ class Chunk:
     Attributes:
         lease: under which they were fetched.
         records: in log order.
-        size_bytes: keys and values together.
+        size_bytes: `record_bytes` of them.
     """
 
     lease: Lease
     records: Sequence[Message]
     size_bytes: int = field(default=0)
+
+
+def record_bytes(records: Collection[Message]) -> int:
+    """What records count for against limits of bytes: their values, and a fixed share for everything else."""
+    return sum(map(len, records)) + RECORD_OVERHEAD_BYTES * len(records)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from schemas import headers
 from schemas.codec import Codec, DecodeError
@@ -44,9 +44,8 @@ def decode_batch(raw: RawBatch, *, codec: Codec[Any], spec: StageSpec, given_up:
     records: list[Consumed[Any]] = []
     last_offsets: dict[int, int] = {}
     decoded = Decoded(batch=MicroBatch(records=records, last_offsets=last_offsets))
-    for lease, message in raw.records:
-        offset = message.offset()
-        assert offset is not None
+    for lease, message in raw:
+        offset = cast("int", message.offset())
         last_offsets[lease.partition] = offset
         if id(message) in given_up_messages:
             continue

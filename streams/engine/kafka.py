@@ -96,6 +96,15 @@ def stage_consumer(settings: KafkaSettings, *, client_id: str, group_id: str, in
     }
 
 
+def group_positions(settings: KafkaSettings, *, client_id: str, group_id: str) -> dict[str, Any]:
+    """A consumer that never joins: it asks where the group stands, once no transaction is open on its positions."""
+    return connection(settings, client_id=client_id) | {
+        "group.id": group_id,
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+    }
+
+
 def log_reader(settings: KafkaSettings, *, client_id: str) -> dict[str, Any]:
     """A consumer without a group that is told where to read; its group id is never used to commit."""
     return connection(settings, client_id=client_id) | {

@@ -1,16 +1,16 @@
 """The books: what became of each offset, as one entry a partition and batch, and dead letters for what failed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import cast
 
 from confluent_kafka import Message
 
-from schemas.headers import RawHeaders
+from schemas.headers import Headers, RawHeaders
 from schemas.outcome import DeadLetter, LedgerEntry, Outcome, Reason, Verdict
-from streams.engine.batcher import RawBatch
-from streams.engine.stage import Decision, Output
+from streams.engine.batcher import Part, RawBatch
+from streams.engine.stage import Decision, Output, Poisoned
 from streams.errors import BugError
 from topology import topics
 from topology.graph import StageSpec
@@ -24,6 +24,24 @@ class Failed:
     reason: Reason
     error: str
     attempts: int
+    headers: Headers = field(default_factory=list)
+
+
+def failed_of(batch: RawBatch, poisoned: Sequence[Poisoned]) -> list[Failed]:
+    """What a stage gave up by itself, with the records as they came."""
+    if not poisoned:
+        return []
+    messages = {(lease.partition, message.offset()): message for lease, message in batch}
+    return [
+        Failed(
+            message=messages[one.record.partition, one.record.offset],
+            reason=one.reason,
+            error=f"{type(one.error).__name__}: {one.error}",
+            attempts=1,
+            headers=one.headers,
+        )
+        for one in poisoned
+    ]
 
 
 def ledger_outputs(
@@ -38,37 +56,33 @@ def ledger_outputs(
     for letter in failed:
         verdict = Verdict(_offset(letter.message), Outcome.DEAD_LETTERED, letter.reason)
         verdicts.setdefault(_partition(letter.message), []).append(verdict)
-    offsets: dict[int, list[int]] = {}
-    for lease, message in batch.records:
-        offsets.setdefault(lease.partition, []).append(_offset(message))
     return [
         Output(
             topic=topics.LEDGER,
-            partition=partition,
+            partition=part.lease.partition,
             key=spec.name.encode(),
             value=topics.LEDGER.codec.encode(
-                _entry(spec, partition, offsets[partition], verdicts.pop(partition, []), decided_at)
+                _entry(spec, part, verdicts.pop(part.lease.partition, []), decided_at=decided_at)
             ),
         )
-        for partition in sorted(offsets)
+        for part in sorted(batch.parts, key=lambda part: part.lease.partition)
     ] + _nothing_left(spec, verdicts)
 
 
-def _entry(
-    spec: StageSpec, partition: int, offsets: list[int], verdicts: list[Verdict], decided_at: datetime
-) -> LedgerEntry:
+def _entry(spec: StageSpec, part: Part, verdicts: list[Verdict], *, decided_at: datetime) -> LedgerEntry:
+    partition = part.lease.partition
     verdicts.sort(key=lambda verdict: verdict.offset)
     judged = [verdict.offset for verdict in verdicts]
-    if len(set(judged)) != len(judged) or not set(judged) <= set(offsets):
+    if judged and (len(set(judged)) != len(judged) or not set(judged) <= set(map(_offset, part.records))):
         raise BugError(f"{spec.name} partition {partition}: outcomes {judged} do not fit the batch's offsets")
     filtered = sum(verdict.outcome is Outcome.FILTERED for verdict in verdicts)
     return LedgerEntry(
         stage=spec.name,
         topic=spec.reads.name,
         partition=partition,
-        first_offset=offsets[0],
-        last_offset=offsets[-1],
-        applied=len(offsets) - len(verdicts),
+        first_offset=_offset(part.records[0]),
+        last_offset=part.last_offset,
+        applied=len(part.records) - len(verdicts),
         filtered=filtered,
         dead_lettered=len(verdicts) - filtered,
         verdicts=verdicts,
@@ -96,7 +110,7 @@ def dead_letter_outputs(spec: StageSpec, failed: Sequence[Failed], *, failed_at:
             recorded_at=datetime.fromtimestamp(max(message.timestamp()[1], 0) / 1000, UTC),
             key=message.key(),
             value=message.value(),
-            headers=[(name, value) for name, value in headers],
+            headers=[*letter.headers, *headers],
             reason=letter.reason,
             error=letter.error,
             attempts=letter.attempts,

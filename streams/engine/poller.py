@@ -14,8 +14,7 @@ from typing import Any, Protocol
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from streams.engine.batcher import record_bytes
-from streams.engine.chunk import Chunk, Lease
+from streams.engine.chunk import Chunk, Lease, record_bytes
 from streams.errors import RefusedError
 
 log = structlog.get_logger("memstream.engine")
@@ -169,7 +168,7 @@ class Poller:
             assert newest is not None
             lease.next_offset = newest + 1
             lease.end_offset = None
-            chunk = Chunk(lease, records, sum(map(record_bytes, records)))
+            chunk = Chunk(lease, records, record_bytes(records))
             with self._lock:
                 self._in_flight_bytes += chunk.size_bytes
             if partition in self._loading:

@@ -1,38 +1,41 @@
-"""What happens to one micro-batch, step by step, and who owns which partition meanwhile.
+"""Which batch is where: the batches of one stage go through their steps in a pipeline, while partitions come and go.
 
-1. Take a batch; drop records whose lease has ended.
-2. Decode; what is no event becomes a dead letter.
-3. Let the stage decide.
-4. Publish copies and markers, acknowledged.
-5. Perform the outside effect.
-6. Commit: outputs, dead letters, ledger entries, watermarks and offsets in one transaction.
-7. Make the stage's new state visible, release the bytes.
+```
+decide   ─ one at a time, in log order: state is applied at once, so the next one builds on it
+ask      ─ side by side
+perform  ─ one at a time, in order
+commit   ─ one at a time, in order: the next batch is decided while the last commits
+```
 
-A failure in 3 to 6 goes through `streams.engine.ladder`. Nothing but step 6 acknowledges anything.
+A batch that fails in passing repeats its step. Anything else, and partitions that go while batches are open on them,
+ends the pipeline (`_collapse`): what has begun to commit ends, everything behind it is forgotten, state that was built
+on it is loaded again from the log, and the batch that failed is settled alone (`streams.engine.settling`). The records
+are still in memory, so nothing is rewound.
 """
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeVar
 
 import structlog
 
 from schemas.codec import Codec
-from schemas.outcome import Reason
 from streams.clock import Clock
-from streams.engine.batcher import MicroBatcher, RawBatch, record_bytes
+from streams.engine.attempt import Attempt, Attempts
+from streams.engine.batcher import MicroBatcher, RawBatch
 from streams.engine.chunk import Chunk, Lease
-from streams.engine.decoding import decode_batch
 from streams.engine.ladder import Backoff, Rung, classify
-from streams.engine.ledger import Failed, dead_letter_outputs, ledger_outputs
 from streams.engine.poller import Poller
-from streams.engine.stage import Decision, MicroBatch, Output, Stage
-from streams.engine.transactions import Transactions, end_offsets
-from streams.errors import PoisonError, RefusedError, TransientError
+from streams.engine.settling import Settler
+from streams.engine.stage import Stage
+from streams.engine.steps import Observe, unobserved
+from streams.engine.transactions import Transactions
+from streams.errors import FencedError, TransientError
 from streams.settings import Settings
 
 log = structlog.get_logger("memstream.engine")
@@ -42,6 +45,11 @@ _DUE_EVERY_S = 0.5
 
 _COMMIT_ASKED_EVERY_S = 0.05
 """How often a batch that must go is looked at while it commits."""
+
+_QUEUED_FOR_COMMIT = 2
+"""One commits, one is ready: with so many only full batches are taken, since small ones would only queue up behind."""
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -53,13 +61,43 @@ class Progress:
         records: settled by them.
         retries: tries that failed and were repeated.
         dead_letters: written.
+        collapses: times that open batches were given up and decided again.
+        closed_by: reason to batches that closed for it.
     """
 
     batches: int = 0
     records: int = 0
     retries: int = 0
     dead_letters: int = 0
+    collapses: int = 0
     closed_by: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class OpenBatch:
+    """A batch between being taken and being committed.
+
+    Attributes:
+        raw: its records.
+        held_bytes: counted as in flight until it is over.
+        since_s: when it was taken.
+        performed: settled with whether its effect is done.
+        committed: settled with whether it has committed.
+        work: what is being done for it.
+        asked: nothing is left but to perform and to commit, when its turn comes.
+        committing: its commit has begun: it ends, whatever happens.
+        applied: later decisions build on its state.
+    """
+
+    raw: RawBatch
+    held_bytes: int
+    since_s: float
+    performed: asyncio.Future[bool]
+    committed: asyncio.Future[bool]
+    work: asyncio.Task[Any] | None = None
+    asked: bool = False
+    committing: bool = False
+    applied: bool = False
 
 
 class Runner:
@@ -73,6 +111,7 @@ class Runner:
         settings: batching, retries, deadlines.
         clock: what time it is.
         jitter: randomness of the backoff.
+        observe: told of each step of each batch.
     """
 
     def __init__(
@@ -85,9 +124,9 @@ class Runner:
         settings: Settings,
         clock: Clock,
         jitter: random.Random,
+        observe: Observe = unobserved,
     ) -> None:
         self._stage = stage
-        self._codec = codec
         self._poller = poller
         self._transactions = transactions
         self._settings = settings
@@ -95,21 +134,32 @@ class Runner:
         self._jitter = jitter
         batch = settings.batch
         self._batcher = MicroBatcher(max_events=batch.max_events, max_bytes=batch.max_bytes, max_age=batch.max_age)
+        self._attempts = Attempts(
+            stage,
+            codec=codec,
+            transactions=transactions,
+            group_metadata=lambda: poller.group_metadata,
+            namespace=settings.kafka.namespace,
+            clock=clock,
+            observe=observe,
+        )
         self._leases: dict[int, Lease] = {}
         self._committed_offsets: dict[int, int] = {}
-        self._arrived = asyncio.Event()
-        self._working: asyncio.Task[None] | None = None
-        self._working_leases: frozenset[Lease] = frozenset()
-        self._committing = False
+        self._open: deque[OpenBatch] = deque()
+        self._again: deque[tuple[RawBatch, int]] = deque()
+        self._failure: Exception | None = None
+        self._stale: set[int] = set()
+        self._collapsing = asyncio.Lock()
         self._loading = asyncio.Lock()
+        self._wake = asyncio.Event()
         self.progress = Progress()
 
     # --- life ---
 
     async def open(self) -> None:
         """Connect the stage and take over the transactional id; call before the poller starts."""
-        await self._until_it_passes(self._stage.open)
-        await self._until_it_passes(self._transactions.start)
+        await self._repeat(self._stage.open)
+        await self._repeat(self._transactions.start)
 
     async def close(self) -> None:
         """Let go of everything; call after the poller has stopped."""
@@ -122,28 +172,55 @@ class Runner:
             self._poller.release(chunk.size_bytes)
             return
         self._batcher.add(chunk, now_s=self._clock.monotonic_s())
-        self._arrived.set()
+        self._wake.set()
 
     async def run(self) -> None:
         """Settle batches until cancelled.
 
         Raises:
-            FencedError, RefusedError, BugError: the stage has stopped, its open batch is uncommitted.
+            FencedError, RefusedError, BugError: the stage has stopped, its open batches are uncommitted.
         """
         next_due_s = self._clock.monotonic_s()
-        while True:
-            now_s = self._clock.monotonic_s()
-            if now_s >= next_due_s:
-                await self._publish_due()
-                next_due_s = now_s + _DUE_EVERY_S
-            wait_s = self._batcher.due_in_s(now_s=now_s)
-            if wait_s == 0.0:
-                await self._settle_next(now_s)
-                continue
-            limit_s = max(0.0, next_due_s - now_s)
-            self._arrived.clear()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._arrived.wait(), limit_s if wait_s is None else min(wait_s, limit_s))
+        try:
+            while True:
+                self._wake.clear()
+                now_s = self._clock.monotonic_s()
+                if now_s >= next_due_s:
+                    await self._publish_due()
+                    next_due_s = now_s + _DUE_EVERY_S
+                wait_s = await self._go_on(now_s)
+                if wait_s:
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._wake.wait(), min(wait_s, max(0.0, next_due_s - now_s)))
+        finally:
+            await self._collapse()
+
+    async def _go_on(self, now_s: float) -> float:
+        """Do the next thing there is to do; returns how long there is nothing, unless something wakes us."""
+        if self._collapsing.locked():
+            return _DUE_EVERY_S
+        if self._failure is not None:
+            await self._recover(self._failure)
+            return 0.0
+        if self._stale:
+            await self._reload()
+            return 0.0
+        if len(self._open) >= self._settings.batch.max_open_batches:
+            return _DUE_EVERY_S
+        if self._again:
+            await self._start(*self._again.popleft())
+            return 0.0
+        due_in_s = self._batcher.due_in_s(now_s=now_s)
+        if due_in_s is None:
+            return _DUE_EVERY_S
+        if due_in_s > 0.0:
+            return due_in_s
+        if not self._batcher.full and sum(batch.asked for batch in self._open) >= _QUEUED_FOR_COMMIT:
+            return _DUE_EVERY_S
+        raw = self._batcher.take(now_s=now_s)
+        self.progress.closed_by[raw.closed_by] = self.progress.closed_by.get(raw.closed_by, 0) + 1
+        await self._start(raw, raw.size_bytes)
+        return 0.0
 
     # --- ownership (streams.engine.poller.Owner) ---
 
@@ -151,171 +228,99 @@ class Runner:
         """Load the state of new partitions; retries while the parts it needs are away."""
         async with self._loading:
             for lease in leases:
-                await self._load(lease)
+                await self._load(lease, position=lease.start_offset)
         log.info("partitions_assigned", stage=self._stage.spec.name, partitions=sorted(x.partition for x in leases))
 
     async def revoked(self, leases: list[Lease], *, lost: bool) -> None:
         """End what is open on these partitions, within the deadline, and forget them."""
-        going = set(leases)
+        going = frozenset(leases)
         # 1. Nothing of them is taken any more.
         for lease in leases:
             lease.closing = True
         self._poller.release(self._batcher.drop(going))
-        # 2. The open batch may end within the deadline; one that has begun to commit always ends.
-        working = self._working
-        if working is not None and self._working_leases & going:
+        # 2. Open batches may end within the deadline; one that has begun to commit always ends.
+        ending = [batch.committed for batch in self._open if batch.raw.leases & going]
+        if ending:
             deadline_s = 0.0 if lost else self._settings.worker.revoke_deadline.total_seconds()
-            await asyncio.wait({working}, timeout=deadline_s)
+            await asyncio.wait(ending, timeout=deadline_s)
         for lease in leases:
             lease.alive = False
-        if working is not None and self._working_leases & going and not (lost and self._committing):
-            # A commit of lost partitions is not waited for: the broker refuses it, and may be away for long.
-            await self._give_up(working)
+        if any(batch.raw.leases & going for batch in self._open):
+            await self._collapse()
         # 3. Forget them.
         for lease in leases:
             self._leases.pop(lease.partition, None)
             self._committed_offsets.pop(lease.partition, None)
+            self._stale.discard(lease.partition)
             self._stage.unload(lease.partition)
         log.info("partitions_revoked", stage=self._stage.spec.name, partitions=[x.partition for x in leases], lost=lost)
 
-    async def _give_up(self, working: "asyncio.Task[None]") -> None:
-        """Cancel a batch, but no commit that has begun: that one ends, and if it fails it is not tried again."""
-        while not working.done():
-            if not self._committing:
-                working.cancel()
-            await asyncio.wait({working}, timeout=_COMMIT_ASKED_EVERY_S)
+    async def _load(self, lease: Lease, *, position: int) -> None:
+        async def load() -> None:
+            if lease.alive:
+                await self._stage.load(lease.partition, position=position)
 
-    async def _load(self, lease: Lease) -> None:
-        await self._until_it_passes(
-            partial(self._stage.load, lease.partition, position=lease.start_offset), wanted=lambda: lease.alive
-        )
+        await self._repeat(load)
         if lease.alive:
             self._leases[lease.partition] = lease
         else:
             self._stage.unload(lease.partition)
 
-    # --- one batch ---
+    # --- the pipeline ---
 
-    async def _settle_next(self, now_s: float) -> None:
-        raw = self._batcher.take(now_s=now_s)  # 1.
-        self.progress.closed_by[raw.closed_by] = self.progress.closed_by.get(raw.closed_by, 0) + 1
-        size_bytes = sum(record_bytes(message) for _, message in raw.records)
+    async def _start(self, raw: RawBatch, held_bytes: int) -> None:
+        """Decide a batch and send it on its way; returns when the next one can be decided."""
+        if (batch := self._opened(raw, held_bytes)) is None:
+            return
+        before = self._open[-2] if len(self._open) > 1 else None
+        deciding = batch.work = asyncio.create_task(self._decide(batch))
+        await asyncio.wait({deciding})
+        if not deciding.cancelled():
+            batch.work = asyncio.create_task(self._carry(batch, before, deciding))
+
+    def _opened(self, raw: RawBatch, held_bytes: int) -> OpenBatch | None:
+        """What is left of a batch that was taken, maybe some time ago; none when nothing is."""
+        raw = raw.alive().behind(self._committed_offsets)
+        if not raw.parts:
+            self._poller.release(held_bytes)
+            return None
+        loop = asyncio.get_running_loop()
+        batch = OpenBatch(raw, held_bytes, self._clock.monotonic_s(), loop.create_future(), loop.create_future())
+        self._open.append(batch)
+        return batch
+
+    async def _decide(self, batch: OpenBatch) -> Attempt:
+        attempt = await self._repeat(partial(self._attempts.decide, batch.raw))
+        if attempt.decision.state is not None:
+            self._stage.apply(attempt.decision.state)
+            batch.applied = True
+        return attempt
+
+    async def _carry(self, batch: OpenBatch, before: OpenBatch | None, deciding: "asyncio.Task[Attempt]") -> None:
+        """Everything behind the decision, each step when its turn comes."""
         try:
-            # Of a batch that was halved, the first half may have committed before the second was given up.
-            while (raw := raw.alive().behind(self._committed_offsets)).records:
-                self._working_leases = frozenset(lease for lease, _ in raw.records)
-                self._working = asyncio.create_task(self._settle(raw))
-                try:
-                    await asyncio.shield(self._working)
-                except asyncio.CancelledError:
-                    if not self._working.cancelled():  # we are being stopped, not the batch
-                        self._working.cancel()
-                        await asyncio.wait({self._working})
-                        raise
-                    # Partitions were taken away under it: what is still ours is settled again.
-                else:
-                    return
-        finally:
-            self._working = None
-            self._working_leases = frozenset()
-            self._poller.release(size_bytes)
+            attempt = deciding.result()
+            await self._repeat(partial(self._attempts.ask, attempt))
+            batch.asked = True
+            if before is None or await _settled(before.performed):
+                await self._repeat(partial(self._attempts.perform, attempt))
+                batch.performed.set_result(True)
+                if before is None or await _settled(before.committed):
+                    await self._repeat(partial(self._commit, batch, attempt))
+                    self._close(batch)
+        except Exception as error:  # noqa: BLE001  (the one place where every error of a batch arrives)
+            # If the batch before this one has failed too, this one is decided again anyway.
+            if (before is None or await _settled(before.committed)) and batch in self._open:
+                self._failure = error
+                self._wake.set()
 
-    async def _settle(self, raw: RawBatch) -> None:
-        """Settle a batch for good: retried while errors are transient, halved while one event poisons it."""
-        backoff = self._backoff()
-        while True:
-            try:
-                await self._attempt(raw, failed=[])
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:  # the one place where every error is classified
-                step = classify(error)
-                if step is Rung.RETRY:
-                    self.progress.retries += 1
-                    await self._wait(cast("TransientError", error), backoff)
-                    raw = raw.alive()
-                    if not raw.records:
-                        return
-                elif step is Rung.STOP:
-                    raise
-                elif not self._stage.dead_letters:
-                    raise RefusedError(
-                        f"{self._stage.spec.name} cannot go on: {type(error).__name__}: {error}. Nothing is skipped"
-                        " here: mend the cause and start again"
-                    ) from error
-                elif len(raw.records) > 1:
-                    log.warning(
-                        "batch_bisected",
-                        stage=self._stage.spec.name,
-                        records=len(raw.records),
-                        error=type(error).__name__,
-                    )
-                    for half in raw.halves():
-                        await self._settle(half)
-                    return
-                else:
-                    await self._dead_letter(raw, error, attempts=backoff.failures + 1)
-                    return
-            else:
-                return
-
-    async def _dead_letter(self, raw: RawBatch, error: Exception, *, attempts: int) -> None:
-        """One event has failed alone: settle it as a dead letter, so that the rest goes on."""
-        message = raw.records[0][1]
-        reason = error.reason if isinstance(error, PoisonError) else Reason.POISON
-        letter = Failed(message=message, reason=reason, error=f"{type(error).__name__}: {error}", attempts=attempts)
-        log.warning(
-            "dead_letter",
-            stage=self._stage.spec.name,
-            partition=message.partition(),
-            offset=message.offset(),
-            reason=reason,
-            error=type(error).__name__,
-        )
-        backoff = self._backoff()
-        while raw.alive().records:
-            try:
-                await self._attempt(raw, failed=[letter])
-            except TransientError as passing:
-                await self._wait(passing, backoff)
-            except PoisonError as stuck:
-                raise RefusedError(f"the dead-letter topic does not take the event: {stuck}") from stuck
-            else:
-                return
-
-    async def _attempt(self, raw: RawBatch, *, failed: Sequence[Failed]) -> None:
-        spec = self._stage.spec
-        decoded = decode_batch(raw, codec=self._codec, spec=spec, given_up=failed)  # 2.
-        batch, letters = decoded.batch, [*failed, *decoded.undecodable]
-        decision = await self._stage.decide(batch)  # 3.
-        for partition, verdicts in decoded.skipped.items():
-            decision.verdicts.setdefault(partition, []).extend(verdicts)
-        if decision.publish:
-            await self._transactions.publish(decision.publish)  # 4.
-        if decision.effect is not None:
-            await self._stage.perform(decision.effect)  # 5.
-        decided_at = self._clock.now()
-        outputs: list[Output] = [
-            *decision.outputs,
-            *dead_letter_outputs(spec, letters, failed_at=decided_at),
-            *ledger_outputs(spec, raw, decision, letters, decided_at=decided_at),
-        ]
-        await self._commit(raw, outputs, batch.last_offsets)  # 6.
-        self._finish(raw, batch, decision, letters)  # 7.
-
-    async def _commit(self, raw: RawBatch, outputs: list[Output], last_offsets: Any) -> None:
-        if not all(lease.alive for lease, _ in raw.records):
-            raise TransientError("partitions of the batch were given back")
-        metadata = self._poller.group_metadata
-        if metadata is None:
-            raise TransientError("not a member of the group at the moment")
-        topic = self._settings.kafka.namespace + self._stage.spec.reads.name
-        self._committing = True
+    async def _commit(self, batch: OpenBatch, attempt: Attempt) -> None:
+        if batch not in self._open:
+            raise FencedError("the partitions of the batch were lost while it committed")
+        batch.committing = True
         try:
             # Shielded: a transaction that has begun is ended, whoever cancels the batch meanwhile.
-            commit = asyncio.ensure_future(
-                self._transactions.commit(outputs, offsets=end_offsets(topic, last_offsets), metadata=metadata)
-            )
+            commit = asyncio.ensure_future(self._attempts.commit(attempt))
             try:
                 await asyncio.shield(commit)
             except asyncio.CancelledError:
@@ -323,15 +328,77 @@ class Runner:
                 if commit.exception() is not None:
                     raise
         finally:
-            self._committing = False
-
-    def _finish(self, raw: RawBatch, batch: MicroBatch[Any], decision: Decision, letters: Sequence[Failed]) -> None:
-        if decision.state is not None:
-            self._stage.committed(decision.state)
-        self._committed_offsets.update(batch.last_offsets)
+            batch.committing = False
+        for part in attempt.raw.parts:
+            if self._leases.get(part.lease.partition) is part.lease:
+                self._committed_offsets[part.lease.partition] = part.last_offset
         self.progress.batches += 1
-        self.progress.records += len(raw.records)
-        self.progress.dead_letters += len(letters)
+        self.progress.records += len(attempt.raw)
+        self.progress.dead_letters += len(attempt.letters)
+
+    def _close(self, batch: OpenBatch) -> None:
+        """A batch is over: it has committed, all of it."""
+        if batch in self._open:  # else its partitions were lost meanwhile
+            self._open.remove(batch)
+            self._end(batch, committed=True)
+            self._poller.release(batch.held_bytes)
+
+    def _end(self, batch: OpenBatch, *, committed: bool) -> None:
+        for future in (batch.performed, batch.committed):
+            if not future.done():
+                future.set_result(committed)
+        self._wake.set()
+
+    # --- when it does not go on like this ---
+
+    async def _recover(self, error: Exception) -> None:
+        """A batch has failed, and all before it have committed: settle it alone, then go on with those behind it."""
+        self._failure = None
+        if classify(error) is Rung.STOP:
+            raise error
+        await self._collapse()
+        await self._reload()
+        if self._again and (batch := self._opened(*self._again.popleft())) is not None:
+            settler = Settler(self._stage, self._attempts, commit=partial(self._commit, batch), repeat=self._repeat)
+            batch.work = asyncio.create_task(settler.settle(batch.raw))
+            await asyncio.wait({batch.work})
+            if not batch.work.cancelled():
+                batch.work.result()
+                self._close(batch)
+
+    async def _collapse(self) -> None:
+        """End all open batches: what has begun to commit ends, everything else is given up and decided again later."""
+        async with self._collapsing:
+            self._failure = None
+            for batch in reversed(self._open):
+                await self._give_up(batch)
+            given_up = list(self._open)
+            self._open.clear()
+            for batch in given_up:
+                self._end(batch, committed=False)
+                if batch.applied:
+                    self._stale.update(batch.raw.last_offsets)
+            self._again.extendleft((batch.raw, batch.held_bytes) for batch in reversed(given_up))
+            self.progress.collapses += bool(given_up)
+        self._wake.set()
+
+    async def _give_up(self, batch: OpenBatch) -> None:
+        """Cancel what is done for a batch, but no commit that has begun; if that one fails it is not tried again."""
+        while batch.work is not None and not batch.work.done():
+            if not batch.committing:
+                batch.work.cancel()
+            elif not any(lease.alive for lease in batch.raw.leases):
+                return  # a commit of lost partitions is refused by the broker, which may be away for long
+            await asyncio.wait({batch.work}, timeout=_COMMIT_ASKED_EVERY_S)
+
+    async def _reload(self) -> None:
+        """Load state again that was built on what never committed."""
+        while self._stale:
+            partition = self._stale.pop()
+            lease = self._leases.get(partition)
+            if lease is not None and lease.alive:
+                self._stage.unload(partition)
+                await self._load(lease, position=self._committed_offsets.get(partition, lease.start_offset - 1) + 1)
 
     # --- time ---
 
@@ -339,36 +406,37 @@ class Runner:
         at_end = frozenset(
             partition
             for partition, lease in self._leases.items()
-            if lease.end_offset is not None and self._settled(partition, lease)
+            if lease.end_offset is not None and self._is_settled(partition, lease)
         )
         due = self._stage.due(at_end=at_end)
         if due:
             with suppress(TransientError):  # the stage asks for it again
                 await self._transactions.publish(due)
 
-    def _settled(self, partition: int, lease: Lease) -> bool:
+    def _is_settled(self, partition: int, lease: Lease) -> bool:
         return self._committed_offsets.get(partition, lease.start_offset - 1) + 1 >= lease.next_offset
 
-    async def _until_it_passes(
-        self, call: Callable[[], Awaitable[None]], *, wanted: Callable[[], bool] = lambda: True
-    ) -> None:
-        """Repeat a call for as long as it fails in passing, and as long as it is wanted."""
-        backoff = self._backoff()
-        while wanted():
-            try:
-                await call()
-            except TransientError as error:
-                await self._wait(error, backoff)
-            else:
-                return
-
-    def _backoff(self) -> Backoff:
+    async def _repeat(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Repeat a call for as long as it fails in passing."""
         retry = self._settings.retry
-        return Backoff(retry.first_delay, retry.max_delay, self._jitter)
+        backoff = Backoff(retry.first_delay, retry.max_delay, self._jitter)
+        while True:
+            try:
+                return await call()
+            except TransientError as error:
+                self.progress.retries += 1
+                delay_s = backoff.next_delay_s(error)
+                log.warning(
+                    "retry",
+                    stage=self._stage.spec.name,
+                    delay_s=round(delay_s, 3),
+                    failures=backoff.failures,
+                    error=str(error),
+                )
+                await asyncio.sleep(delay_s)
 
-    async def _wait(self, error: TransientError, backoff: Backoff) -> None:
-        delay_s = backoff.next_delay_s(error)
-        log.warning(
-            "retry", stage=self._stage.spec.name, delay_s=round(delay_s, 3), failures=backoff.failures, error=str(error)
-        )
-        await asyncio.sleep(delay_s)
+
+async def _settled(future: "asyncio.Future[bool]") -> bool:
+    """The result of a future that others wait for too: cancelling us must not cancel it."""
+    await asyncio.wait({future})
+    return future.result()

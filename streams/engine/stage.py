@@ -1,6 +1,6 @@
 """What a stage is: a function from a micro-batch to outputs and outcomes, and the little it may keep."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -69,20 +69,53 @@ class Output:
     headers: Headers | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Poisoned:
+    """An event that the stage gives up by itself, because it knows which one it is and the rest can go on.
+
+    Attributes:
+        record: the event; it is dead-lettered.
+        error: what was wrong with it.
+        reason: how ledger and dead letter call it.
+        headers: go with the dead letter in front of the record's own, for whoever sends it back.
+    """
+
+    record: Consumed[Any]
+    error: Exception
+    reason: Reason = Reason.POISON
+    headers: Headers = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class Answers:
+    """What `Decision.ask` brought back.
+
+    Attributes:
+        outputs: go in front of the decision's own.
+        poisoned: events that the answers showed to be beyond help.
+    """
+
+    outputs: list[Output] = field(default_factory=list)
+    poisoned: list[Poisoned] = field(default_factory=list)
+
+
 @dataclass(kw_only=True)
 class Decision:
     """What a stage decided about one micro-batch.
 
     Attributes:
         outputs: written in the batch's transaction, in this order.
+        ask: slow calls that change nothing outside, such as those of a model. Several batches ask at a time, so what is
+            asked must not depend on the answers to earlier ones; it may be asked again.
         publish: written outside the transaction and acknowledged before it commits: copies and markers with ids derived
             from their origin, so that writing them again is harmless.
         verdicts: partition to the events that were not applied; every other event of the batch counts as applied.
         effect: what `Stage.perform` shall do outside Kafka, idempotently; none when there is nothing to do.
-        state: what `Stage.committed` shall make visible once the transaction has committed.
+        state: what `Stage.apply` shall let later decisions build on; none when the batch changes no state.
     """
 
     outputs: list[Output] = field(default_factory=list)
+    ask: Callable[[], Awaitable[Answers]] | None = None
     publish: list[Output] = field(default_factory=list)
     verdicts: dict[int, list[Verdict]] = field(default_factory=dict)
     effect: Any = None
@@ -94,11 +127,12 @@ class Decision:
 
 
 class Stage(Protocol[E_co]):
-    """One stage. The engine calls it from one task, one batch at a time.
+    """One stage. The engine decides one batch at a time, in log order, while earlier ones ask, perform and commit.
 
-    `decide` must not change what later batches see: what it decides is provisional, and becomes visible through
-    `committed` only. So a failed transaction has nothing to take back, and a batch can be decided again, whole or in
-    halves. Errors a stage raises are handled by `streams.engine.ladder`; it never has to catch them itself.
+    `decide` changes nothing by itself, so it can be repeated, for the whole batch or for halves of it. `apply` lets the
+    next decision build on this one although its transaction is not over yet. If that fails, what was applied is
+    worthless, and so is all that was decided on top of it: the engine unloads the partitions and loads them again, from
+    the log. Errors a stage raises are handled by `streams.engine.ladder`; it never has to catch them itself.
     """
 
     @property
@@ -130,10 +164,13 @@ class Stage(Protocol[E_co]):
         """What to write, what became of each event. No effect outside, no change of visible state."""
 
     async def perform(self, effect: Any) -> None:
-        """Do the outside effect of a decision; it may be done again after a crash, so it is idempotent."""
+        """Do the outside effect of a decision; batches do so one after the other.
 
-    def committed(self, state: Any) -> None:
-        """The transaction has committed: make the decision's state visible."""
+        It may be done again after a crash, together with that of later batches, so it is idempotent.
+        """
+
+    def apply(self, state: Any) -> None:
+        """Let later decisions build on this one."""
 
     def due(self, *, at_end: frozenset[int]) -> list[Output]:
         """What the clock asks to be published to the log; called about once a second.
@@ -163,7 +200,7 @@ class StatelessStage:
     async def perform(self, effect: Any) -> None:
         """No effect."""
 
-    def committed(self, state: Any) -> None:
+    def apply(self, state: Any) -> None:
         """No state."""
 
     def due(self, *, at_end: frozenset[int]) -> list[Output]:  # noqa: ARG002

@@ -2,23 +2,39 @@
 
 Blocking calls run in a thread of the producer's own, so that the event loop goes on. A transaction is opened only when
 all outside calls are done, and so lasts milliseconds.
+
+What can go wrong, by librdkafka's three classes of errors:
+
+1. retriable: the same call again; its outcome is open until the broker has answered.
+2. abortable: the transaction is aborted, nothing of it will ever be seen.
+3. fatal: the producer is of no use any more, for example because its transaction was open for longer than its timeout
+   while the broker was away. A new one takes over the transactional id, which ends whatever was open. If the commit had
+   been asked for, only the group's position tells whether it took place.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from streams.engine.stage import Output
+from streams.engine.steps import Observe, Step, unobserved
 from streams.errors import FencedError, PoisonError, TransientError
+
+log = structlog.get_logger("memstream.engine")
 
 _CALL_TIMEOUT_S = 30.0
 """One blocking transaction call; librdkafka retries inside, and says by itself when it is over."""
 
 _FLUSH_STEP_S = 0.05
 """Bounds how late a refusal is seen; a flush without one returns as soon as everything is delivered."""
+
+_MAX_RENEWALS = 5
+"""So many producers in a row without one commit: somebody else uses the transactional id."""
 
 
 class RecordTooLargeError(PoisonError):
@@ -31,34 +47,44 @@ class Transactions:
     Args:
         config: of the transactional producer (`streams.engine.kafka.transactional_producer`).
         publish_config: of the producer for copies and markers (`streams.engine.kafka.producer`).
+        position_config: of a consumer with the stage's group id (`streams.engine.kafka.group_positions`).
         namespace: put before every topic.
+        observe: told when a transaction's outputs are written and when it is about to commit.
     """
 
-    def __init__(self, config: dict[str, Any], publish_config: dict[str, Any], *, namespace: str) -> None:
+    def __init__(
+        self,
+        config: dict[str, Any],
+        publish_config: dict[str, Any],
+        position_config: dict[str, Any],
+        *,
+        namespace: str,
+        observe: Observe = unobserved,
+    ) -> None:
         self._refused: list[KafkaError] = []
         self._config = config | {"on_delivery": self._on_delivery, "delivery.report.only.error": True}
         self._publish_config = publish_config
+        self._position_config = position_config
         self._namespace = namespace
+        self._observe = observe
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="transactions")
-        self._producer: Producer
+        self._stopping = threading.Event()
+        self._producer: Producer | None = None
+        self._renewals = 0
         self._publisher: Producer | None = None
 
     async def start(self) -> None:
         """Take over the transactional id: a predecessor's open transaction is aborted, the predecessor is fenced."""
-
-        def start() -> None:
-            self._producer = Producer(self._config)
-            self._producer.init_transactions(60.0)
-
-        await self._run(start)
+        await self._run(self._renew)
 
     async def stop(self) -> None:
-        """Flush what was published outside transactions and end the thread."""
+        """Flush what was published outside transactions and end the thread; a call that waits for Kafka gives up."""
 
         def stop() -> None:
             if self._publisher is not None:
                 self._publisher.flush(10)
 
+        self._stopping.set()
         await self._run(stop)
         self._executor.shutdown(wait=False)
 
@@ -90,29 +116,93 @@ class Transactions:
 
     def _commit(self, outputs: Sequence[Output], offsets: Sequence[TopicPartition], metadata: Any) -> None:
         producer = self._producer
+        if producer is None:
+            producer = self._renew()
         producer.poll(0)  # reports that an aborted transaction left behind
         self._refused.clear()
-        producer.begin_transaction()
+        asked_to_commit = False
         try:
+            producer.begin_transaction()
             for output in outputs:
                 self._produce(producer, output)
-            self._flush()
+            self._flush(producer)
+            self._observe(Step.PRODUCED)
             producer.send_offsets_to_transaction(list(offsets), metadata, _CALL_TIMEOUT_S)
-            _until_settled(lambda: producer.commit_transaction(_CALL_TIMEOUT_S))
-        except BaseException as error:
-            if isinstance(error, KafkaException) and error.args[0].fatal():
+            self._observe(Step.COMMITTING)
+            asked_to_commit = True
+            self._until_settled(lambda: producer.commit_transaction(_CALL_TIMEOUT_S))
+        except KafkaException as error:
+            if not error.args[0].fatal() and self._aborted(producer):
                 raise
-            _until_settled(lambda: producer.abort_transaction(_CALL_TIMEOUT_S))
+            self._renew(error)
+            if not asked_to_commit or not self._are_behind(offsets):
+                raise TransientError(f"the transaction was given up: {error.args[0].str()}") from error
+        except BaseException:
+            if not self._aborted(producer):
+                self._renew()
             raise
+        self._renewals = 0
 
-    def _flush(self) -> None:
+    def _aborted(self, producer: Producer) -> bool:
+        """Abort what is open; false when the producer cannot even do that."""
+        try:
+            self._until_settled(lambda: producer.abort_transaction(_CALL_TIMEOUT_S))
+        except KafkaException as error:
+            log.warning("abort_failed", error=error.args[0].str())
+            return False
+        return True
+
+    def _renew(self, cause: KafkaException | None = None) -> Producer:
+        """Put a new producer in the place of one that is of no use any more; returns once it has taken over."""
+        if cause is not None:
+            self._renewals += 1
+            log.warning("producer_renewed", error=cause.args[0].str(), renewals=self._renewals)
+            if self._renewals > _MAX_RENEWALS:
+                raise FencedError(
+                    f"{self._renewals} transactional producers in a row were fenced: {cause.args[0].str()}"
+                )
+        self._producer = None
+        producer = Producer(self._config)
+        self._until_settled(lambda: producer.init_transactions(_CALL_TIMEOUT_S))
+        self._producer = producer
+        return producer
+
+    def _are_behind(self, offsets: Sequence[TopicPartition]) -> bool:
+        """Whether the group stands behind these offsets, now that nothing of ours is open: then they were committed."""
+        consumer = Consumer(self._position_config)
+        try:
+            found: list[TopicPartition] = []
+
+            def ask() -> None:
+                found[:] = consumer.committed([TopicPartition(o.topic, o.partition) for o in offsets], _CALL_TIMEOUT_S)
+
+            self._until_settled(ask)
+        finally:
+            consumer.close()
+        return all(position.offset >= wanted.offset for position, wanted in zip(found, offsets, strict=True))
+
+    def _until_settled(self, call: Callable[[], Any]) -> None:
+        """Repeat a call that timed out or met a passing error: its outcome is open until the broker has answered."""
+        while True:
+            try:
+                call()
+            except KafkaException as error:
+                if not error.args[0].retriable() and error.args[0].code() not in _PASSING:
+                    raise
+                if self._stopping.is_set():
+                    raise TransientError(f"stopped while waiting for Kafka: {error.args[0].str()}") from error
+            else:
+                return
+
+    def _flush(self, producer: Producer) -> None:
         """Wait until the broker has every output, or has refused one.
 
         Committing at once would also find the refusal, but only after the transaction's timeout: the outputs behind the
         refused one in its partition are never taken, and the commit waits for them.
         """
-        while self._producer.flush(_FLUSH_STEP_S) and not self._refused:
-            pass
+        while producer.flush(_FLUSH_STEP_S) and not self._refused:
+            if self._stopping.is_set():
+                raise TransientError("stopped while waiting for Kafka to take the outputs")
         if self._refused:
             raise KafkaException(self._refused[0])
 
@@ -154,30 +244,22 @@ class Transactions:
                 return
 
 
-def _until_settled(call: Any) -> None:
-    """Repeat a call that timed out or met a passing error: its outcome is open until the broker has answered."""
-    while True:
-        try:
-            call()
-        except KafkaException as error:
-            if not error.args[0].retriable():
-                raise
-        else:
-            return
-
-
 def _translated(error: KafkaError) -> Exception:
     if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
         return RecordTooLargeError(f"an output does not fit into its topic: {error.str()}")
     if error.code() in _FENCED or error.fatal():
-        return FencedError(f"this transactional producer is of no use any more: {error.str()}")
+        return FencedError(f"another instance has taken over: {error.str()}")
     return TransientError(f"Kafka: {error.str()}")
 
 
 _PURGED: frozenset[int] = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})  # noqa: SLF001
 """Outputs that an abort threw away."""
 
-_FENCED: frozenset[int] = frozenset({KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH})  # noqa: SLF001
+_PASSING: frozenset[int] = frozenset({KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN})  # noqa: SLF001
+"""Errors that pass although librdkafka does not call all of them retriable everywhere."""
+
+_FENCED: frozenset[int] = frozenset({KafkaError.FENCED_INSTANCE_ID})
+"""Another process is the group's member of our name: no new producer can mend that."""
 
 
 def end_offsets(topic: str, last_offsets: Mapping[int, int]) -> list[TopicPartition]:

@@ -117,7 +117,7 @@ class Consolidate:
     async def perform(self, effect: Any) -> None:
         """No effect."""
 
-    def committed(self, state: Drafts) -> None:
+    def apply(self, state: Drafts) -> None:
         """The drafts are the users' memories now."""
         for partition, users in state.items():
             kept = self._partitions.get(partition)

@@ -144,7 +144,7 @@ class Extract:
     async def perform(self, effect: Any) -> None:
         """No effect."""
 
-    def committed(self, state: Changed) -> None:
+    def apply(self, state: Changed) -> None:
         """The windows as the batch left them are the windows now."""
         now_s = self._clock.monotonic_s()
         for partition, changed in state.items():

@@ -51,6 +51,9 @@ class RunningStage:
             transactions=Transactions(
                 kafka.transactional_producer(settings.kafka, client_id=instance, transactional_id=transactional_id),
                 kafka.producer(settings.kafka, client_id=instance),
+                kafka.group_positions(
+                    settings.kafka, client_id=instance, group_id=spec.group_id(namespace=settings.kafka.namespace)
+                ),
                 namespace=settings.kafka.namespace,
             ),
             settings=settings,

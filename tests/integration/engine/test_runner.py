@@ -245,7 +245,7 @@ async def test_a_batch_that_is_open_when_partitions_go_is_committed_before_they_
     publish([f"turn {n}" for n in range(200)])
     held = Held()
     first = await run(held, settings, "first")
-    await first.until(lambda: held.batches == 1 and len(first.runner._working_leases) == 4)
+    await first.until(lambda: held.batches == 1 and len(first.runner._open[0].raw.leases) == 4)
     second = await run(Copies(), settings, "second")
     await first.until(lambda: any(lease.closing for lease in first.runner._leases.values()))
     held.may_go.set()
@@ -265,7 +265,7 @@ async def test_a_batch_that_outlives_the_revoke_deadline_is_dropped_and_done_by_
     publish([f"turn {n}" for n in range(200)])
     held = Held()
     first = await run(held, settings, "first")
-    await first.until(lambda: held.batches == 1 and len(first.runner._working_leases) == 4)
+    await first.until(lambda: held.batches == 1 and len(first.runner._open[0].raw.leases) == 4)
     second = await run(Copies(), settings, "second")
     await second.until(lambda: len(second.runner._leases) == 2 and second.runner.progress.records > 0, within_s=15)
     assert first.runner.progress.records == 0

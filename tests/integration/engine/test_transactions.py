@@ -48,6 +48,9 @@ async def transactions(light_settings: Settings) -> AsyncIterator[Transactions]:
             light_settings.kafka, client_id="test", transactional_id=light_settings.kafka.namespace + "id"
         ),
         kafka.producer(light_settings.kafka, client_id="test"),
+        kafka.group_positions(
+            light_settings.kafka, client_id="test", group_id=light_settings.kafka.namespace + "group"
+        ),
         namespace=light_settings.kafka.namespace,
     )
     await made.start()

@@ -1,12 +1,12 @@
 """What decoding makes of a raw batch."""
 
-from typing import Any
+from confluent_kafka import Message
+from raw_records import raw_batch, raw_record
 
 from schemas import headers
 from schemas.codec import CONVERSATION_EVENTS
 from schemas.outcome import Outcome, Reason, Verdict
 from streams.engine.batcher import RawBatch
-from streams.engine.chunk import Lease
 from streams.engine.decoding import decode_batch
 from streams.engine.ledger import Failed
 from topology import graph
@@ -14,37 +14,18 @@ from topology import graph
 GOOD = b'{"type": "turn", "user_id": "u", "conversation_id": "c", "role": "user", "content": "hi"}'
 
 
-class Message:
-    """As much of a Kafka message as decoding looks at."""
-
-    def __init__(self, offset: int, value: bytes, record_headers: headers.Headers | None = None) -> None:
-        self._offset, self._value, self._headers = offset, value, record_headers
-
-    def offset(self) -> int:
-        return self._offset
-
-    def key(self) -> bytes:
-        return b"default/u"
-
-    def value(self) -> bytes:
-        return self._value
-
-    def headers(self) -> headers.Headers | None:
-        return self._headers
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, 1000
+def record(offset: int, value: bytes, headers: headers.Headers | None = None) -> Message:
+    return raw_record(2, offset, value, headers=headers)
 
 
-def raw(*messages: Any) -> RawBatch:
-    lease = Lease(2, 0)
-    return RawBatch([(lease, message) for message in messages])
+def raw(*messages: Message) -> RawBatch:
+    return raw_batch(messages)
 
 
 def test_what_is_no_event_becomes_a_dead_letter_and_the_rest_goes_on() -> None:
     """One bad record does not keep its neighbours from the stage; the batch settles all of them."""
     decoded = decode_batch(
-        raw(Message(4, GOOD), Message(5, b"{"), Message(6, GOOD), Message(7, b'{"type": "turn", "v": 9}')),
+        raw(record(4, GOOD), record(5, b"{"), record(6, GOOD), record(7, b'{"type": "turn", "v": 9}')),
         codec=CONVERSATION_EVENTS,
         spec=graph.stage("record"),
     )
@@ -59,7 +40,7 @@ def test_what_is_no_event_becomes_a_dead_letter_and_the_rest_goes_on() -> None:
 
 def test_a_letter_sent_back_is_dead_lettered_again_by_its_own_lane_only() -> None:
     """Otherwise every round of redriving would double the letters."""
-    batch = raw(Message(4, b"{", [(headers.LANE, b"extract")]))
+    batch = raw(record(4, b"{", [(headers.LANE, b"extract")]))
     by_record = decode_batch(batch, codec=CONVERSATION_EVENTS, spec=graph.stage("record"))
     by_extract = decode_batch(batch, codec=CONVERSATION_EVENTS, spec=graph.stage("extract"))
 
@@ -71,7 +52,7 @@ def test_a_letter_sent_back_is_dead_lettered_again_by_its_own_lane_only() -> Non
 
 def test_a_record_that_was_given_up_is_settled_unseen() -> None:
     """The stage does not see it again, and the batch moves past it."""
-    message: Any = Message(4, GOOD)
+    message = record(4, GOOD)
     letter = Failed(message=message, reason=Reason.POISON, error="x", attempts=1)
     decoded = decode_batch(raw(message), codec=CONVERSATION_EVENTS, spec=graph.stage("record"), given_up=[letter])
 

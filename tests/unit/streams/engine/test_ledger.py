@@ -1,15 +1,14 @@
 """The books of one batch."""
 
-from typing import Any
-
 import pytest
+from confluent_kafka import Message
 from hypothesis import given
 from hypothesis import strategies as st
 from in_process_log import START
+from raw_records import raw_batch, raw_record
 
 from schemas.outcome import DeadLetter, LedgerEntry, Outcome, Reason, Verdict
 from streams.engine.batcher import RawBatch
-from streams.engine.chunk import Lease
 from streams.engine.ledger import Failed, dead_letter_outputs, ledger_outputs
 from streams.engine.stage import Decision
 from streams.errors import BugError
@@ -18,35 +17,19 @@ from topology import graph, topics
 SPEC = graph.stage("record")
 
 
-class Message:
-    """As much of a Kafka message as the books look at."""
-
-    def __init__(self, partition: int, offset: int) -> None:
-        self._place = partition, offset
-
-    def partition(self) -> int:
-        return self._place[0]
-
-    def offset(self) -> int:
-        return self._place[1]
-
-    def key(self) -> bytes:
-        return b"acme/u1"
-
-    def value(self) -> bytes:
-        return b"\xff raw"
-
-    def headers(self) -> list[tuple[str, bytes]]:
-        return [("h", b"v")]
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, int(START.timestamp() * 1000)
+def message(partition: int, offset: int) -> Message:
+    return raw_record(
+        partition,
+        offset,
+        b"\xff raw",
+        key=b"acme/u1",
+        headers=[("h", b"v")],
+        timestamp_ms=int(START.timestamp() * 1000),
+    )
 
 
 def batch(*places: tuple[int, int]) -> RawBatch:
-    leases: dict[int, Lease] = {}
-    records: list[Any] = [(leases.setdefault(p, Lease(p, 0)), Message(p, o)) for p, o in places]
-    return RawBatch(records)
+    return raw_batch(message(*place) for place in places)
 
 
 def entries(raw: RawBatch, decision: Decision, failed: list[Failed] | None = None) -> list[LedgerEntry]:
@@ -54,8 +37,8 @@ def entries(raw: RawBatch, decision: Decision, failed: list[Failed] | None = Non
     return [topics.LEDGER.codec.decode(output.value) for output in outputs]
 
 
-def failed(message: Any) -> Failed:
-    return Failed(message=message, reason=Reason.UNDECODABLE, error="bad", attempts=1)
+def failed(record: Message) -> Failed:
+    return Failed(message=record, reason=Reason.UNDECODABLE, error="bad", attempts=1)
 
 
 @given(
@@ -68,12 +51,12 @@ def test_every_record_is_counted_once(outcomes: dict[tuple[int, int], str]) -> N
     raw = batch(*sorted(outcomes))
     decision = Decision()
     letters = []
-    for _, message in raw.records:
-        place = message.partition(), message.offset()
+    for _, record in raw:
+        place = record.partition(), record.offset()
         if outcomes[place] == "filtered":  # type: ignore[index]
             decision.verdicts.setdefault(place[0], []).append(Verdict(place[1], Outcome.FILTERED, Reason.DUPLICATE))  # type: ignore[index,arg-type]
         elif outcomes[place] == "dead":  # type: ignore[index]
-            letters.append(failed(message))
+            letters.append(failed(record))
 
     found = {entry.partition: entry for entry in entries(raw, decision, letters)}
 
@@ -104,7 +87,7 @@ def test_books_that_do_not_balance_are_refused(verdicts: dict[int, list[Verdict]
 
 def test_a_dead_letter_is_whole() -> None:
     """Raw bytes, key, headers, place and time of the record, and why it failed."""
-    (output,) = dead_letter_outputs(SPEC, [failed(Message(2, 7))], failed_at=START)
+    (output,) = dead_letter_outputs(SPEC, [failed(message(2, 7))], failed_at=START)
 
     assert output.partition == 2
     assert topics.DLQ.codec.decode(output.value) == DeadLetter(

@@ -1,0 +1,134 @@
+"""One try at one batch: the steps from raw records to a committed transaction, each of which may fail.
+
+1. Decode; what is no event becomes a dead letter.
+2. Let the stage decide.
+3. Ask outside, where the stage wants to (slow, changes nothing there).
+4. Publish copies and markers, acknowledged.
+5. Perform the outside effect.
+6. Commit: outputs, dead letters, ledger entries, watermarks and offsets in one transaction.
+
+`streams.engine.runner` says when; nothing but step 6 acknowledges anything.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.codec import Codec
+from streams.clock import Clock
+from streams.engine.batcher import RawBatch
+from streams.engine.decoding import Decoded, decode_batch
+from streams.engine.ledger import Failed, dead_letter_outputs, failed_of, ledger_outputs
+from streams.engine.stage import Answers, Decision, Output, Stage
+from streams.engine.steps import Observe, Step
+from streams.engine.transactions import Transactions, end_offsets
+from streams.errors import TransientError
+
+
+@dataclass(kw_only=True)
+class Attempt:
+    """What one try has come to so far.
+
+    Attributes:
+        raw: the records it settles.
+        given_up: those that are settled as dead letters without asking the stage.
+        decoded: the records as events.
+        decision: the stage's.
+        answers: what the decision asked for.
+    """
+
+    raw: RawBatch
+    given_up: Sequence[Failed]
+    decoded: Decoded
+    decision: Decision
+    answers: Answers = field(default_factory=Answers)
+
+    @property
+    def letters(self) -> list[Failed]:
+        """Everything of the batch that becomes a dead letter."""
+        return [*self.given_up, *self.decoded.undecodable, *failed_of(self.raw, self.answers.poisoned)]
+
+
+class Attempts:
+    """Makes tries, step by step.
+
+    Args:
+        stage: decides.
+        codec: decodes its input.
+        transactions: where results go.
+        group_metadata: of the consumer, as of now; none while it is no member.
+        namespace: put before every topic.
+        clock: what time it is.
+        observe: told of each step.
+    """
+
+    def __init__(
+        self,
+        stage: Stage[Any],
+        *,
+        codec: Codec[Any],
+        transactions: Transactions,
+        group_metadata: Callable[[], Any],
+        namespace: str,
+        clock: Clock,
+        observe: Observe,
+    ) -> None:
+        self._stage = stage
+        self._codec = codec
+        self._transactions = transactions
+        self._group_metadata = group_metadata
+        self._topic = namespace + stage.spec.reads.name
+        self._clock = clock
+        self._observe = observe
+
+    async def decide(self, raw: RawBatch, *, given_up: Sequence[Failed] = ()) -> Attempt:
+        """Steps 1 and 2."""
+        decoded = decode_batch(raw, codec=self._codec, spec=self._stage.spec, given_up=given_up)
+        self._observe(Step.TAKEN)
+        decision = await self._stage.decide(decoded.batch)
+        for partition, verdicts in decoded.skipped.items():
+            decision.verdicts.setdefault(partition, []).extend(verdicts)
+        self._observe(Step.DECIDED)
+        return Attempt(raw=raw, given_up=given_up, decoded=decoded, decision=decision)
+
+    async def ask(self, attempt: Attempt) -> None:
+        """Step 3; those of several batches run side by side."""
+        if attempt.decision.ask is not None:
+            attempt.answers = await attempt.decision.ask()
+        self._observe(Step.ASKED)
+
+    async def perform(self, attempt: Attempt) -> None:
+        """Steps 4 and 5; batches take turns."""
+        if attempt.decision.publish:
+            await self._transactions.publish(attempt.decision.publish)
+        if attempt.decision.effect is not None:
+            await self._stage.perform(attempt.decision.effect)
+        self._observe(Step.PERFORMED)
+
+    async def commit(self, attempt: Attempt) -> None:
+        """Step 6; batches take turns.
+
+        Raises:
+            TransientError: nothing is committed; the same attempt may commit again while its leases are alive.
+        """
+        if not all(lease.alive for lease in attempt.raw.leases):
+            raise TransientError("partitions of the batch were given back")
+        metadata = self._group_metadata()
+        if metadata is None:
+            raise TransientError("not a member of the group at the moment")
+        await self._transactions.commit(
+            self._outputs(attempt),
+            offsets=end_offsets(self._topic, attempt.raw.last_offsets),
+            metadata=metadata,
+        )
+        self._observe(Step.COMMITTED)
+
+    def _outputs(self, attempt: Attempt) -> list[Output]:
+        decided_at = self._clock.now()
+        spec, letters = self._stage.spec, attempt.letters
+        return [
+            *attempt.answers.outputs,
+            *attempt.decision.outputs,
+            *dead_letter_outputs(spec, letters, failed_at=decided_at),
+            *ledger_outputs(spec, attempt.raw, attempt.decision, letters, decided_at=decided_at),
+        ]

@@ -1,0 +1,96 @@
+"""One batch by itself, until every event of it has its outcome: retried, halved, and the last one left dead-lettered.
+
+This is the slow way, for batches that failed in the pipeline: nothing else of the stage is open meanwhile, and the
+state that a part of the batch changes becomes visible only when that part has committed.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import structlog
+
+from schemas.outcome import Reason
+from streams.engine.attempt import Attempt, Attempts
+from streams.engine.batcher import RawBatch
+from streams.engine.ladder import Rung, classify
+from streams.engine.ledger import Failed
+from streams.engine.stage import Stage
+from streams.errors import PoisonError, RefusedError
+
+log = structlog.get_logger("memstream.engine")
+
+
+class Settler:
+    """Settles one batch for good.
+
+    Args:
+        stage: whose batch it is.
+        attempts: makes tries.
+        commit: commits one; called through `repeat`.
+        repeat: repeats a call for as long as it fails in passing.
+    """
+
+    def __init__(
+        self,
+        stage: Stage[Any],
+        attempts: Attempts,
+        *,
+        commit: Callable[[Attempt], Awaitable[None]],
+        repeat: Callable[[Callable[[], Awaitable[None]]], Awaitable[None]],
+    ) -> None:
+        self._stage = stage
+        self._attempts = attempts
+        self._commit = commit
+        self._repeat = repeat
+
+    async def settle(self, raw: RawBatch) -> None:
+        """Give every event its outcome.
+
+        Raises:
+            RefusedError: an event cannot be handled and must not be skipped, or the dead-letter topic refuses it.
+        """
+        try:
+            await self._try(raw)
+        except Exception as error:
+            if classify(error) is Rung.STOP:
+                raise
+            if not self._stage.dead_letters:
+                raise RefusedError(
+                    f"{self._stage.spec.name} cannot go on: {type(error).__name__}: {error}. Nothing is skipped"
+                    " here: mend the cause and start again"
+                ) from error
+            if len(raw) > 1:
+                log.warning("batch_bisected", stage=self._stage.spec.name, records=len(raw), error=type(error).__name__)
+                for half in raw.halves():
+                    await self.settle(half)
+            else:
+                await self._dead_letter(raw, error)
+
+    async def _try(self, raw: RawBatch, *, given_up: Sequence[Failed] = ()) -> None:
+        async def once() -> None:
+            attempt = await self._attempts.decide(raw, given_up=given_up)
+            await self._attempts.ask(attempt)
+            await self._attempts.perform(attempt)
+            await self._commit(attempt)
+            if attempt.decision.state is not None:
+                self._stage.apply(attempt.decision.state)
+
+        await self._repeat(once)
+
+    async def _dead_letter(self, raw: RawBatch, error: Exception) -> None:
+        """One event has failed alone: settle it as a dead letter, so that the rest goes on."""
+        ((_, message),) = raw
+        reason = error.reason if isinstance(error, PoisonError) else Reason.POISON
+        log.warning(
+            "dead_letter",
+            stage=self._stage.spec.name,
+            partition=message.partition(),
+            offset=message.offset(),
+            reason=reason,
+            error=type(error).__name__,
+        )
+        letter = Failed(message=message, reason=reason, error=f"{type(error).__name__}: {error}", attempts=1)
+        try:
+            await self._try(raw, given_up=[letter])
+        except PoisonError as stuck:
+            raise RefusedError(f"the dead-letter topic does not take the event: {stuck}") from stuck
