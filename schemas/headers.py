@@ -1,8 +1,11 @@
 """Record headers: CloudEvents in binary mode on public topics, and our own few on all.
 
-Headers are optional on what others publish: the body says everything. Ours are `memstream-origin` (where a rerouted or
-redriven copy first stood), `memstream-lane` (a redriven copy that only one lane may read), `memstream-vector` and
-`memstream-head` (on `memory.changes`, so that ordinary consumers never pay for vectors and heads).
+Headers are optional on what others publish: the body says everything. Ours are:
+
+- `memstream-origin`: where a rerouted or redriven copy first stood;
+- `memstream-lane`: the only lane that may read a redriven copy;
+- `memstream-window`: on a dead letter of extract and its redriven copy, the window that could not be read;
+- `memstream-vector`, `memstream-head`: on `memory.changes`, so that ordinary consumers never pay for them.
 """
 
 from collections.abc import Sequence
@@ -17,6 +20,7 @@ ORIGIN = "memstream-origin"
 LANE = "memstream-lane"
 VECTOR = "memstream-vector"
 HEAD = "memstream-head"
+WINDOW = "memstream-window"
 TRACEPARENT = "traceparent"
 
 CHANGE_TYPE = "memstream.memory.change"
@@ -38,6 +42,11 @@ def get(headers: RawHeaders | None, name: str) -> bytes | None:
         if key == name:
             return value
     return None
+
+
+def get_all(headers: RawHeaders | None, name: str) -> list[bytes]:
+    """All values under a name, in their order."""
+    return [value for key, value in headers or () if key == name and value is not None]
 
 
 def origin_of(headers: RawHeaders | None) -> Origin | None:

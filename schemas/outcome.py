@@ -40,6 +40,8 @@ class Reason(enum.StrEnum):
     """Larger than the limit for one event."""
     POISON = "poison"
     """The stage failed on this event and on no other of its batch."""
+    UNREADABLE_WINDOW = "unreadable_window"
+    """The extractor failed on the window that this event closed; the dead letter carries the window."""
 
 
 class Verdict(msgspec.Struct, frozen=True, array_like=True):

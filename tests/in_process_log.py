@@ -10,7 +10,7 @@ from typing import Any
 
 from schemas.headers import Headers
 from schemas.outcome import Verdict
-from streams.engine.stage import Consumed, Decision, MicroBatch, Output, Stage
+from streams.engine.stage import Consumed, Decision, MicroBatch, Output, Poisoned, Stage
 from topology import keys
 from topology.topics import TopicSpec
 
@@ -57,6 +57,7 @@ class InProcessLog:
     records: dict[tuple[str, int], list[Record]] = field(default_factory=dict)
     positions: dict[tuple[str, str, int], int] = field(default_factory=dict)
     verdicts: dict[str, list[Verdict]] = field(default_factory=dict)
+    poisoned: list[Poisoned] = field(default_factory=list)
     loaded: list[Any] = field(default_factory=list)
 
     def append(self, output: Output) -> Record:
@@ -112,6 +113,10 @@ class InProcessLog:
             self.loaded.append(stage)
         while (batch := self.batch(stage, range(self.partitions), max_events)).records:
             decision = await stage.decide(batch)
+            if decision.ask is not None:
+                answers = await decision.ask()
+                decision.outputs = [*answers.outputs, *decision.outputs]
+                self.poisoned += answers.poisoned
             if decision.effect is not None:
                 await stage.perform(decision.effect)
             for output in [*decision.publish, *decision.outputs]:
@@ -125,7 +130,14 @@ class InProcessLog:
             decisions.append(decision)
         return decisions
 
-    def publish(self, event: Any, *, partition: int | None = None, key: bytes | None = b"") -> Record:
+    def publish(
+        self,
+        event: Any,
+        *,
+        partition: int | None = None,
+        key: bytes | None = b"",
+        headers: Headers | None = None,
+    ) -> Record:
         """Publish a conversation event as our own publisher would; `partition` and `key` misplace it."""
         from topology import topics
 
@@ -136,5 +148,6 @@ class InProcessLog:
                 partition=keys.partition_of(event.user, self.partitions) if partition is None else partition,
                 key=user_key if key == b"" else key,
                 value=topics.CONVERSATION_EVENTS.codec.encode(event),
+                headers=headers,
             )
         )

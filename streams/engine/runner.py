@@ -18,7 +18,6 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -30,6 +29,7 @@ from streams.engine.attempt import Attempt, Attempts
 from streams.engine.batcher import MicroBatcher, RawBatch
 from streams.engine.chunk import Chunk, Lease
 from streams.engine.ladder import Backoff, Rung, classify
+from streams.engine.open_batch import OpenBatch, Progress, settled
 from streams.engine.poller import Poller
 from streams.engine.settling import Settler
 from streams.engine.stage import Stage
@@ -50,54 +50,6 @@ _QUEUED_FOR_COMMIT = 2
 """One commits, one is ready: with so many only full batches are taken, since small ones would only queue up behind."""
 
 T = TypeVar("T")
-
-
-@dataclass
-class Progress:
-    """What a runner has done so far; for status and tests.
-
-    Attributes:
-        batches: committed.
-        records: settled by them.
-        retries: tries that failed and were repeated.
-        dead_letters: written.
-        collapses: times that open batches were given up and decided again.
-        closed_by: reason to batches that closed for it.
-    """
-
-    batches: int = 0
-    records: int = 0
-    retries: int = 0
-    dead_letters: int = 0
-    collapses: int = 0
-    closed_by: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(eq=False)
-class OpenBatch:
-    """A batch between being taken and being committed.
-
-    Attributes:
-        raw: its records.
-        held_bytes: counted as in flight until it is over.
-        since_s: when it was taken.
-        performed: settled with whether its effect is done.
-        committed: settled with whether it has committed.
-        work: what is being done for it.
-        asked: nothing is left but to perform and to commit, when its turn comes.
-        committing: its commit has begun: it ends, whatever happens.
-        applied: later decisions build on its state.
-    """
-
-    raw: RawBatch
-    held_bytes: int
-    since_s: float
-    performed: asyncio.Future[bool]
-    committed: asyncio.Future[bool]
-    work: asyncio.Task[Any] | None = None
-    asked: bool = False
-    committing: bool = False
-    applied: bool = False
 
 
 class Runner:
@@ -190,8 +142,10 @@ class Runner:
                     next_due_s = now_s + _DUE_EVERY_S
                 wait_s = await self._go_on(now_s)
                 if wait_s:
+                    # Not wait_for: before Python 3.12 it can swallow a cancellation that comes together with the event.
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), min(wait_s, max(0.0, next_due_s - now_s)))
+                        async with asyncio.timeout(min(wait_s, max(0.0, next_due_s - now_s))):
+                            await self._wake.wait()
         finally:
             await self._collapse()
 
@@ -276,6 +230,7 @@ class Runner:
         deciding = batch.work = asyncio.create_task(self._decide(batch))
         await asyncio.wait({deciding})
         if not deciding.cancelled():
+            deciding.exception()  # looked at, should the batch be given up before `_carry` gets to it
             batch.work = asyncio.create_task(self._carry(batch, before, deciding))
 
     def _opened(self, raw: RawBatch, held_bytes: int) -> OpenBatch | None:
@@ -302,15 +257,15 @@ class Runner:
             attempt = deciding.result()
             await self._repeat(partial(self._attempts.ask, attempt))
             batch.asked = True
-            if before is None or await _settled(before.performed):
+            if before is None or await settled(before.performed):
                 await self._repeat(partial(self._attempts.perform, attempt))
                 batch.performed.set_result(True)
-                if before is None or await _settled(before.committed):
+                if before is None or await settled(before.committed):
                     await self._repeat(partial(self._commit, batch, attempt))
                     self._close(batch)
         except Exception as error:  # noqa: BLE001  (the one place where every error of a batch arrives)
             # If the batch before this one has failed too, this one is decided again anyway.
-            if (before is None or await _settled(before.committed)) and batch in self._open:
+            if (before is None or await settled(before.committed)) and batch in self._open:
                 self._failure = error
                 self._wake.set()
 
@@ -362,7 +317,7 @@ class Runner:
             settler = Settler(self._stage, self._attempts, commit=partial(self._commit, batch), repeat=self._repeat)
             batch.work = asyncio.create_task(settler.settle(batch.raw))
             await asyncio.wait({batch.work})
-            if not batch.work.cancelled():
+            if not batch.work.cancelled() and (batch.work.exception() is None or batch in self._open):
                 batch.work.result()
                 self._close(batch)
 
@@ -370,7 +325,7 @@ class Runner:
         """End all open batches: what has begun to commit ends, everything else is given up and decided again later."""
         async with self._collapsing:
             self._failure = None
-            for batch in reversed(self._open):
+            for batch in reversed(list(self._open)):
                 await self._give_up(batch)
             given_up = list(self._open)
             self._open.clear()
@@ -434,9 +389,3 @@ class Runner:
                     error=str(error),
                 )
                 await asyncio.sleep(delay_s)
-
-
-async def _settled(future: "asyncio.Future[bool]") -> bool:
-    """The result of a future that others wait for too: cancelling us must not cancel it."""
-    await asyncio.wait({future})
-    return future.result()

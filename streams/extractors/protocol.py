@@ -43,5 +43,5 @@ class Extractor(Protocol):
 
         Raises:
             TransientError: the model is away or busy; the engine waits and asks again.
-            PoisonError: a window cannot be read; the engine bisects and dead-letters the event that closed it.
+            PoisonError: a window cannot be read; it is asked for by itself then, and dead-lettered if that fails too.
         """

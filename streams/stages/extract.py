@@ -4,13 +4,13 @@ Its state, the open windows, stands in `memory.windows`, written in the same tra
 watermark stays below the oldest open window: only what has been extracted has passed.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
-from schemas import ids
+from schemas import headers, ids
 from schemas.candidate import Candidate, Lane, Source, Watermark
 from schemas.codec import CONVERSATION_EVENTS
 from schemas.conversation import (
@@ -26,12 +26,13 @@ from schemas.window import Window, WindowTurn
 from streams.analysis import normalized
 from streams.clock import Clock
 from streams.engine.catch_up import KafkaLogReader, LogReader
-from streams.engine.stage import Consumed, Decision, MicroBatch, Output, watermark_outputs
-from streams.errors import TransientError
+from streams.engine.stage import Answers, Consumed, Decision, MicroBatch, Output, Poisoned, watermark_outputs
+from streams.errors import PoisonError
 from streams.extractors.factory import create_extractor
 from streams.extractors.protocol import Extractor, Fact
 from streams.settings import Settings
 from streams.stages.intake import is_misplaced, skip_reason, take_in
+from streams.stages.window_reading import WindowReader
 from streams.stages.windows import (
     Closed,
     Conversation,
@@ -81,13 +82,12 @@ class Extract:
         idle_after: timedelta,
         timeout: timedelta,
     ) -> None:
-        self._extractor = extractor
+        self._windows_read = WindowReader(extractor, timeout=timeout)
         self._reader = reader
         self._clock = clock
         self._rule = rule
         self._partitions = partitions
         self._idle_after_s = idle_after.total_seconds()
-        self._timeout = timeout
         self._windows: dict[int, PartitionWindows] = {}
         self._waiting: dict[int, dict[Conversation, _Waiting]] = {}
 
@@ -120,17 +120,19 @@ class Extract:
         self._waiting.pop(partition, None)
 
     async def decide(self, batch: MicroBatch[AnyConversationEvent]) -> Decision:
-        """Cut windows, extract from those that closed, write facts and the windows as they are now."""
+        """Cut windows; ask for what those that closed say; write that and the windows as they are now."""
         decision = Decision()
         cuttings = {partition: Cutting(self._windows[partition], self._rule) for partition in batch.last_offsets}
+        closed: list[tuple[Consumed[AnyConversationEvent], Window]] = []
         for record in batch.records:
-            reason = self._cut(cuttings[record.partition], record)
+            cutting = cuttings[record.partition]
+            before = len(cutting.closed)
+            reason = self._cut(cutting, record)
             if reason is not None:
                 decision.filter(record, reason)
-        closed = [(partition, window) for partition, cut in cuttings.items() for window, _ in cut.closed]
-        found = await self._extract([window for _, window in closed])
-        for (partition, window), facts in zip(closed, found, strict=True):
-            decision.outputs += [self._candidate(partition, window, fact) for fact in facts]
+            closed += [(record, window) for window, _ in cutting.closed[before:]]
+        if closed:
+            decision.ask = partial(self._read, closed)
         for partition, cut in cuttings.items():
             decision.outputs += _state_outputs(partition, cut.changed)
         watermarks = {
@@ -174,6 +176,9 @@ class Extract:
             return Reason.REROUTED
         if (skip := skip_reason(record, lane=Lane.EXTRACT)) is not None:
             return skip
+        if again := headers.get_all(record.headers, headers.WINDOW):
+            cutting.closed += [(_window_again(record, raw), Closed.AGAIN) for raw in again]
+            return None
         match record.event:
             case Turn() as turn:
                 added = cutting.add(Conversation(turn.user, turn.conversation_id), _window_turn(record, turn))
@@ -187,14 +192,26 @@ class Extract:
             case Forget() | Correction():
                 return Reason.NOT_SUPPORTED
 
-    async def _extract(self, windows: Sequence[Window]) -> list[list[Fact]]:
-        if not windows:
-            return []
-        try:
-            async with asyncio.timeout(self._timeout.total_seconds()):
-                return await self._extractor.extract(windows)
-        except TimeoutError:
-            raise TransientError(f"extractor {self._extractor.name} did not answer within {self._timeout}") from None
+    async def _read(self, closed: Sequence[tuple[Consumed[AnyConversationEvent], Window]]) -> Answers:
+        """Facts as candidates; a window that cannot be read goes with the dead letter of the record that closed it."""
+        answers = Answers()
+        unread: dict[int, tuple[Consumed[Any], Exception, list[bytes]]] = {}
+        found = await self._windows_read.read([window for _, window in closed])
+        for (record, window), read in zip(closed, found, strict=True):
+            if isinstance(read, Exception):
+                unread.setdefault(id(record), (record, read, []))[2].append(topics.WINDOWS.codec.encode(window))
+            else:
+                answers.outputs += [self._candidate(record.partition, window, fact) for fact in read]
+        answers.poisoned = [
+            Poisoned(
+                record=record,
+                error=error,
+                reason=Reason.UNREADABLE_WINDOW,
+                headers=[(headers.WINDOW, raw) for raw in windows],
+            )
+            for record, error, windows in unread.values()
+        ]
+        return answers
 
     def _candidate(self, partition: int, window: Window, fact: Fact) -> Output:
         user = conversation_of(window).user
@@ -225,6 +242,14 @@ class Extract:
             key=keys.user_key_bytes(user),
             value=topics.CANDIDATES.codec.encode(candidate),
         )
+
+
+def _window_again(record: Consumed[AnyConversationEvent], raw: bytes) -> Window:
+    """The window that a redriven dead letter carries; anyone may write headers, so it is checked whose it is."""
+    window: Window = topics.WINDOWS.codec.decode(raw)
+    if conversation_of(window).user != record.event.user or not window.turns:
+        raise PoisonError("the window in the record's header is not one of the record's user")
+    return window
 
 
 def _window_turn(record: Consumed[Any], turn: Turn) -> WindowTurn:

@@ -20,6 +20,8 @@ class Closed(enum.StrEnum):
     ENDED = "ended"
     GAP = "gap"
     IDLE = "idle"
+    AGAIN = "again"
+    """It had closed before and could not be read; its dead letter was sent back."""
 
 
 @dataclass(frozen=True, slots=True)

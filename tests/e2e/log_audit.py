@@ -23,7 +23,7 @@ from schemas.outcome import DeadLetter, Outcome
 from streams.caches.redis_versions import create_version_cache
 from streams.clock import SystemClock
 from streams.embedders.factory import create_embedder
-from streams.engine.stage import Consumed, MicroBatch
+from streams.engine.stage import Answers, Consumed, MicroBatch
 from streams.settings import Settings
 from streams.stages import extract
 from streams.stages.working_set import digest_of, fold
@@ -288,7 +288,8 @@ async def check_facts(history: LogHistory, settings: Settings) -> list[str]:
             continue
         await again.load(partition, position=0)
         decision = await again.decide(MicroBatch(records=consumed, last_offsets={partition: consumed[-1].offset}))
-        decoded = [CANDIDATES.codec.decode(o.value) for o in decision.outputs if o.topic is CANDIDATES]
+        answers = await decision.ask() if decision.ask is not None else Answers()
+        decoded = [CANDIDATES.codec.decode(o.value) for o in answers.outputs if o.topic is CANDIDATES]
         expected = [event for event in decoded if isinstance(event, Candidate)]
         found = [
             r.event

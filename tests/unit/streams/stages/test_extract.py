@@ -7,12 +7,13 @@ from datetime import timedelta
 import pytest
 from in_process_log import InProcessLog, ManualClock
 
+from schemas import headers
 from schemas.candidate import Candidate, Lane, Watermark
 from schemas.conversation import ConversationEnded, Idle, Turn
 from schemas.ids import UserKey
 from schemas.outcome import Reason
 from schemas.window import Window
-from streams.errors import TransientError
+from streams.errors import PoisonError, TransientError
 from streams.extractors.protocol import Fact
 from streams.stages.extract import Extract
 from streams.stages.windows import WindowRule
@@ -174,3 +175,79 @@ async def test_facts_do_not_depend_on_batch_sizes(max_events: int) -> None:
     await reference.run(stage(reference, EveryTurn()))
 
     assert sorted(facts(log), key=lambda f: f.memory_id) == sorted(facts(reference), key=lambda f: f.memory_id)
+
+
+class Failing(EveryTurn):
+    """Fails for good on any window with one of some turns."""
+
+    def __init__(self, *event_ids: str) -> None:
+        super().__init__()
+        self.fails_on = set(event_ids)
+
+    async def extract(self, windows: Sequence[Window]) -> list[list[Fact]]:
+        if any(turn.event_id in self.fails_on for window in windows for turn in window.turns):
+            raise ValueError("cannot read this")
+        return await super().extract(windows)
+
+
+async def test_a_window_that_cannot_be_read_is_given_up_and_its_neighbours_are_read() -> None:
+    """The event that closed it carries it to the dead letters; the conversation goes on with an empty window."""
+    log = InProcessLog()
+    running = stage(log, Failing("e1"))
+    for number in range(3):
+        log.publish(turn(number, "bad"))
+    for number in range(3, 6):
+        log.publish(turn(number, "good"))
+    log.publish(turn(6, "bad"))
+    log.publish(ConversationEnded(user_id="u1", conversation_id="bad"))
+    await log.run(running)
+
+    assert [fact.source_event_ids for fact in facts(log)] == [["e3"], ["e4"], ["e5"], ["e6"]]
+    (given_up,) = log.poisoned
+    assert (given_up.record.offset, given_up.reason) == (2, Reason.UNREADABLE_WINDOW)
+    ((name, raw),) = given_up.headers
+    assert name == headers.WINDOW
+    assert [turn.event_id for turn in topics.WINDOWS.codec.decode(raw).turns] == ["e0", "e1", "e2"]
+
+
+async def test_a_dead_letter_of_a_window_that_is_sent_back_is_read_as_that_window() -> None:
+    """After a fix, a redriven letter gives the facts of the whole window, once; its record opens nothing."""
+    log = InProcessLog()
+    failing = Failing("e1")
+    running = stage(log, failing)
+    for number in range(3):
+        log.publish(turn(number))
+    await log.run(running)
+    (letter,) = log.poisoned
+
+    failing.fails_on.clear()
+    log.publish(turn(2), headers=[*letter.headers, (headers.LANE, b"extract")])
+    await log.run(running)
+
+    assert [fact.source_event_ids for fact in facts(log)] == [["e0"], ["e1"], ["e2"]]
+    assert len(log.poisoned) == 1
+
+
+async def test_a_window_of_another_user_in_a_header_is_refused() -> None:
+    """Anyone may write headers; nobody may speak for others with one."""
+    log = InProcessLog()
+    running = stage(log, EveryTurn())
+    theirs = Window(tenant="default", user_id="u2", conversation_id="c1", turns=[], context=[])
+    log.publish(turn(0), headers=[(headers.WINDOW, topics.WINDOWS.codec.encode(theirs))])
+
+    with pytest.raises(PoisonError, match="not one of the record's user"):
+        await log.run(running)
+
+
+async def test_an_extractor_that_lets_the_networks_errors_through_is_waited_for() -> None:
+    """A refused connection says nothing about the window."""
+
+    class Unreachable(EveryTurn):
+        async def extract(self, windows: Sequence[Window]) -> list[list[Fact]]:
+            raise ConnectionRefusedError("nobody there")
+
+    log = InProcessLog()
+    log.publish(turn(0))
+    log.publish(ConversationEnded(user_id="u1", conversation_id="c1"))
+    with pytest.raises(TransientError, match="ConnectionRefusedError"):
+        await log.run(stage(log, Unreachable()))
