@@ -8,8 +8,9 @@ scripts keep their words whole. No character is dropped for not being ASCII.
 import re
 import unicodedata
 from collections.abc import Callable
-from datetime import UTC
+from datetime import UTC, date
 from functools import lru_cache
+from itertools import chain
 
 import Stemmer
 
@@ -65,8 +66,11 @@ def tokens(text: str) -> list[str]:
     Guarantees: texts that are the same under NFKC and case folding give the same tokens; a text with a letter or digit
     gives at least one token, unless all its words are English stop words.
     """
+    words = _folded(text).translate(_WORDLIKE)
+    if words.isascii():  # nothing but words between spaces
+        return list(chain.from_iterable(map(_terms, words.split())))
     found: list[str] = []
-    for run in _RUN.finditer(_folded(text).translate(_WORDLIKE)):
+    for run in _RUN.finditer(words):
         if run[1]:
             found += _pairs(run[1])
         else:
@@ -96,11 +100,16 @@ def document_tokens(memory: Memory) -> list[str]:
     found = tokens(memory.text)
     said = set(found)
     found += [token for token in tokens(memory.name or "") if token not in said]
+    with_han = _HAN.search(memory.text) is not None
     for day in dict.fromkeys(at.astimezone(UTC).date() for at in (memory.occurred_at, memory.valid_from)):
-        found += tokens(f"{_MONTHS[day.month - 1]} {day.day} {day.year}")
-        if _HAN.search(memory.text):
-            found += tokens(f"{day.month}月{day.day}日")
+        found += _day_tokens(day, with_han=with_han)
     return found
+
+
+@lru_cache(maxsize=1 << 12)
+def _day_tokens(day: date, *, with_han: bool) -> list[str]:
+    found = tokens(f"{_MONTHS[day.month - 1]} {day.day} {day.year}")
+    return found + tokens(f"{day.month}月{day.day}日") if with_han else found
 
 
 def _folded(text: str) -> str:

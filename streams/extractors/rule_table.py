@@ -5,10 +5,16 @@ first letter of a clause, where its subject stands: what is said by or about som
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 Subject = Literal["speaker", "implied", "other"]
+
+About = Literal["speaker", "anything", "other"]
+"""Whom a clause without a subject is about. After a free statement it may be what that one mentioned (I have a cat,
+called Mochi), so then it states no attribute of the speaker's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +67,7 @@ class Grammar:
         slots: tried in order on each clause that is left; the first match makes a fact of that clause alone.
         statements: tried in order on what is left then; a match makes a fact of that clause and those that follow it.
         named: how a fact names its speaker.
+        cues: lower-case words; a sentence in ASCII without any of them matches no rule, so that none is tried.
     """
 
     opening: re.Pattern[str]
@@ -72,3 +79,14 @@ class Grammar:
     slots: tuple[Rule, ...]
     statements: tuple[Rule, ...]
     named: str
+    cues: frozenset[str] = frozenset()
+
+    @cached_property
+    def rules_about(self) -> Mapping[About, tuple[Rule, ...]]:
+        """The rules that may hold, in order, by whom a clause without a subject is about."""
+        rules = self.slots + self.statements
+        return {
+            "speaker": rules,
+            "anything": tuple(rule for rule in rules if rule.subject != "implied" or rule.slot is None),
+            "other": tuple(rule for rule in rules if rule.subject != "implied"),
+        }

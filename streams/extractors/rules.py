@@ -14,12 +14,12 @@ import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import NamedTuple
 
 from schemas.window import Window, WindowTurn
 from streams.analysis import normalized, tokens
 from streams.extractors.protocol import Fact
-from streams.extractors.rule_table import Grammar, Rule
+from streams.extractors.rule_table import About, Drop, Grammar, Rule
 from streams.extractors.rules_chinese import CHINESE
 from streams.extractors.rules_english import ENGLISH
 
@@ -48,13 +48,11 @@ _SENTENCE_END = re.compile(
     r"(?<=[。!?])(?=[^\s\x00-\x7f])|(?<=[!?。…])\s+|\n+"
     r"|(?<=\.)(?<!\bMr\.)(?<!\bMs\.)(?<!\bMrs\.)(?<!\bDr\.)(?<!\bSt\.)(?<!\bvs\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\b[A-Z]\.)\s+"
 )
-_About = Literal["speaker", "anything", "other"]
-"""Whom a clause without a subject is about. After a free statement it may be what that one mentioned (I have a cat,
-called Mochi), so then it states no attribute of the speaker's."""
 
 _HAN = re.compile("[\u3400-\u9fff]")
 _KANA_OR_HANGUL = re.compile("[\u3041-\u30ff\uac00-\ud7a3]")
 _LATIN = re.compile("[A-Za-z]")
+_WORD = re.compile(r"\w+")
 _SIGNS_AROUND = " \t.,;:!~。，；：！～、…"
 
 
@@ -88,8 +86,9 @@ def _merged(facts: Iterable[Fact]) -> list[Fact]:
     for fact in facts:
         statement = (fact.slot, normalized(fact.text))
         first = merged.setdefault(statement, fact)
-        sources = dict.fromkeys((*first.source_event_ids, *fact.source_event_ids))
-        merged[statement] = dataclasses.replace(first, source_event_ids=tuple(sources))
+        if first is not fact:
+            sources = dict.fromkeys((*first.source_event_ids, *fact.source_event_ids))
+            merged[statement] = dataclasses.replace(first, source_event_ids=tuple(sources))
     return list(merged.values())
 
 
@@ -108,35 +107,34 @@ class _TurnReader:
 
     def __init__(self, turn: WindowTurn) -> None:
         self._turn = turn
-        self._about: _About = "speaker"
+        self._about: About = "speaker"
 
     def facts(self) -> Iterator[Fact]:
         return (fact for _, fact in self.statements())
 
     def statements(self) -> Iterator[tuple[Rule, Fact]]:
         """The facts of the turn, each with the rule that found it."""
-        for sentence in _SENTENCE_END.split(_NOT_ONES_OWN_WORDS.sub("", self._turn.content)):
-            folded = sentence.translate(_FOLDS)
-            grammar = _grammar(folded)
-            if grammar is None or len(sentence) > MAX_SENTENCE_CHARACTERS:
-                continue
-            for found in self._read(grammar, folded):
-                words = sentence[found.start : found.end].strip(_SIGNS_AROUND)
+        sentences = list(_sentences(self._turn.content))
+        while sentences and not sentences[-1].may_match:  # it tells nothing, and nothing that follows depends on it
+            sentences.pop()
+        for sentence in sentences:
+            for found in self._read(sentence.grammar, sentence.folded, may_match=sentence.may_match):
+                words = sentence.words[found.start : found.end].strip(_SIGNS_AROUND)
                 if found.rule.slot or len(tokens(words)) >= MIN_TOKENS:
-                    yield found.rule, self._fact(grammar, found, words)
+                    yield found.rule, self._fact(sentence.grammar, found, words)
 
-    def _read(self, grammar: Grammar, sentence: str) -> list[_Found]:
+    def _read(self, grammar: Grammar, sentence: str, *, may_match: bool) -> list[_Found]:
         start = _after_opening(grammar, sentence, 0)
-        if any(drop.pattern.search(sentence[start:]) for drop in grammar.sentence_drops):
+        if _is_dropped(grammar.sentence_drops, sentence[start:]):
             return []
         statements: list[_Found] = []
         goes_on = False  # whether the next clause may still belong to the last statement
         for clause_start, clause_end in _clauses(grammar, sentence, start):
             clause = sentence[clause_start:clause_end]
-            if any(drop.pattern.search(clause) for drop in grammar.clause_drops):
+            if _is_dropped(grammar.clause_drops, clause):
                 goes_on = False
                 continue
-            rule, match = self._first_match(grammar, clause)
+            rule, match = self._first_match(grammar, clause) if may_match else (None, None)
             self._turn_to(rule, clause)
             if goes_on and (rule is None or (rule.subject == "implied" and not rule.slot)):
                 statements[-1].end = clause_end
@@ -148,15 +146,10 @@ class _TurnReader:
     def _first_match(self, grammar: Grammar, clause: str) -> tuple[Rule, re.Match[str]] | tuple[None, None]:
         adverbial = grammar.adverbial.match(clause)
         start = adverbial.end() if adverbial else 0
-        for rule in grammar.slots + grammar.statements:
-            if self._may_be_about_speaker(rule) and (match := rule.pattern.match(clause, start)):
+        for rule in grammar.rules_about[self._about]:
+            if match := rule.pattern.match(clause, start):
                 return rule, match
         return None, None
-
-    def _may_be_about_speaker(self, rule: Rule) -> bool:
-        if rule.subject != "implied":
-            return True
-        return self._about == "speaker" or (self._about == "anything" and rule.slot is None)
 
     def _turn_to(self, rule: Rule | None, clause: str) -> None:
         """A clause says whom the next one without a subject is about; one that no rule knows is about others."""
@@ -181,6 +174,39 @@ class _TurnReader:
             valid_from=self._turn.occurred_at,
             confidence_ratio=found.rule.confidence_ratio,
         )
+
+
+class _Sentence(NamedTuple):
+    """One sentence of a turn.
+
+    Attributes:
+        words: as they were said.
+        folded: what patterns see.
+        grammar: of its language.
+        may_match: whether any rule can match in it.
+    """
+
+    words: str
+    folded: str
+    grammar: Grammar
+    may_match: bool
+
+
+def _sentences(content: str) -> Iterator[_Sentence]:
+    """The sentences that are one's own words, in a language that there are rules for."""
+    for words in _SENTENCE_END.split(_NOT_ONES_OWN_WORDS.sub("", content)):
+        folded = words if words.isascii() else words.translate(_FOLDS)
+        grammar = _grammar(folded)
+        if grammar is not None and len(words) <= MAX_SENTENCE_CHARACTERS:
+            may_match = not (folded.isascii() and grammar.cues.isdisjoint(_WORD.findall(folded.lower())))
+            yield _Sentence(words, folded, grammar, may_match)
+
+
+def _is_dropped(drops: tuple[Drop, ...], text: str) -> bool:
+    for drop in drops:  # noqa: SIM110  (runs for every clause: a generator costs as much as the patterns)
+        if drop.pattern.search(text):
+            return True
+    return False
 
 
 def _grammar(sentence: str) -> Grammar | None:

@@ -281,4 +281,11 @@ ENGLISH = Grammar(
     slots=_SLOTS,
     statements=_STATEMENTS,
     named="{name}: {text}",
+    cues=frozenset(
+        """
+        i we my our me us
+        adopted applied booked bought finished got graduated joined married met moved passed quit ran relocated saw
+        signed started took tried visited went
+        """.split()  # noqa: SIM905 (a list of quoted words hides the words)
+    ),
 )

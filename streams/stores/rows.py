@@ -1,7 +1,7 @@
 """What every store does to rows before writing and to records after reading: the shared part of the contract."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from schemas.ids import UserKey
 from schemas.memory import Head, Memory
 from streams.errors import RefusedError
 from streams.stores.protocol import StoreRow
+
+_CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def newest_rows(rows: Iterable[StoreRow], *, dimensions: int) -> dict[UserKey, dict[str, StoreRow]]:
@@ -55,10 +57,7 @@ def check_vector(vector: NDArray[np.float32], *, dimensions: int) -> None:
 
 def is_memory_id(text: str) -> bool:
     """Whether a store can hold a memory under this id: Weaviate knows objects by UUID, and so do we everywhere."""
-    try:
-        return str(UUID(text)) == text
-    except ValueError:
-        return False
+    return _CANONICAL_UUID.fullmatch(text) is not None
 
 
 def in_order(memories: Mapping[str, Memory], memory_ids: Sequence[str]) -> list[Memory]:

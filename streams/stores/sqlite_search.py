@@ -72,7 +72,8 @@ def _best(numbers: NDArray[Any], scores: NDArray[Any], limit: int, *, above: flo
 
 def words_of(user_no: int, tokens: Sequence[str]) -> list[str]:
     """The terms of some tokens, each behind the user's number."""
-    return [f"{user_no}~{term}" for term in terms_of(tokens)]
+    prefix = f"{user_no}~"
+    return [prefix + term for term in terms_of(tokens)]
 
 
 def vector_bytes(vector: NDArray[np.float32]) -> bytes:

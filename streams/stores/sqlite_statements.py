@@ -58,9 +58,11 @@ def _index(connection: sqlite3.Connection, written: Sequence[tuple[int, int, Sto
 
 
 def _ensure_user(connection: sqlite3.Connection, user: UserKey) -> int:
-    connection.execute("INSERT OR IGNORE INTO users (tenant, user_id) VALUES (?, ?)", user)
     user_no = user_number(connection, user)
-    assert user_no is not None
+    if user_no is None:  # a new one: rare
+        connection.execute("INSERT INTO users (tenant, user_id) VALUES (?, ?)", user)
+        user_no = user_number(connection, user)
+        assert user_no is not None
     return user_no
 
 

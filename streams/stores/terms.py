@@ -6,6 +6,7 @@ word stays readable, and any other is replaced by a digest of itself. Nothing ev
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import blake2b
 
 DIGEST_MARK = "~"
@@ -15,6 +16,7 @@ MAX_WORD_CHARS = 64
 """Longer tokens are noise (links, encoded data); their digest is a term like any other."""
 
 
+@lru_cache(maxsize=1 << 16)
 def term_of(token: str) -> str:
     """The index term of a token; different tokens have different terms."""
     if len(token) <= MAX_WORD_CHARS and token.isalnum() and token == token.lower():

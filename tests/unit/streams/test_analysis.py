@@ -71,6 +71,12 @@ def test_a_word_is_always_found_by_something(word: str) -> None:
         assert tokens(word)
 
 
+@given(st.text(alphabet=st.characters(max_codepoint=127)))
+def test_plain_text_is_split_as_any_other(text: str) -> None:
+    """A text in ASCII alone has the tokens that it has in front of other scripts."""
+    assert tokens(text) == tokens(f"{text} я")[:-1]
+
+
 @settings(deadline=None)
 @given(TEXTS)
 def test_tokens_are_words(text: str) -> None:
