@@ -3,6 +3,7 @@
 A memory counts as a revision and a fingerprint of everything else in it. About 300 bytes a memory, whatever its text.
 """
 
+import dataclasses
 import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -81,6 +82,10 @@ class FoldedUser:
             self.digest_sum += pair_digest(change.memory_id, after.revision)
         self.revision = change.revision
         self.head = head or self.head
+
+    def copy(self) -> "FoldedUser":
+        """The user as of now, whatever comes."""
+        return dataclasses.replace(self, memories=self.memories.copy(), erased=self.erased.copy())
 
     @property
     def digest(self) -> bytes:
