@@ -77,7 +77,7 @@ class KafkaLogReader:
             end = kept.stop if stop is None else min(stop, kept.stop)
             if position >= end:
                 return
-            consumer = await call(Consumer, config)
+            consumer = await call(Consumer, config | kafka.ENDS_SOON)
             try:
                 await call(consumer.assign, [TopicPartition(name, partition, position)])
                 idle_since_s = self._monotonic_s()

@@ -23,10 +23,11 @@ from streams.embedders.factory import create_embedder
 from streams.errors import TransientError
 from streams.settings import Settings
 from streams.stores.factory import create_store
+from streams.stores.fold import FoldedUser
 from streams.stores.mending import Mender, MendingPlan, stored_heads
 from streams.stores.protocol import Store
-from topology import keys, topics
-from topology.graph import GRAPH, StageName
+from topology import graph, keys, topics
+from topology.graph import GRAPH, StageName, StageSpec
 
 _READS_AT_ONCE = 16
 _VERSIONS_AT_ONCE = 1000
@@ -119,11 +120,16 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a user is in it."""
         return self.tenant in (None, user.tenant) and self.user_id in (None, user.user_id)
 
+    @property
+    def user(self) -> UserKey | None:
+        """The one user in it, if it names one."""
+        return None if self.tenant is None or self.user_id is None else UserKey(self.tenant, self.user_id)
+
     def partitions(self, count: int) -> range:
         """Where its users are."""
-        if self.tenant is None or self.user_id is None:
+        if self.user is None:
             return range(count)
-        partition = keys.partition_of(UserKey(self.tenant, self.user_id), count)
+        partition = keys.partition_of(self.user, count)
         return range(partition, partition + 1)
 
 
@@ -162,6 +168,7 @@ class Verifier:
         self._progress = progress
         self._runner = asyncio.Runner()
         self._report = Report()
+        self._positions: dict[str, dict[int, int]] = {}
         self._found = 0
         self._first = Findings()
         self._left = Findings()
@@ -193,6 +200,8 @@ class Verifier:
         count_before = self._runner.run(self._store.count())
         bounds = {spec.name: self._scan.bounds(spec) for spec in topics.TOPICS}
         partitions = scope.partitions(len(bounds[topics.CHANGES.name]))
+        if scope.everything:
+            self._positions = {spec.name: self._committed(spec, partitions) for spec in GRAPH}
         read = topics.TOPICS if scope.everything else (topics.HEADS, topics.INDEXED, topics.CHANGES)
         self._progress.begin(sum(len(bounds[spec.name][partition]) for spec in read for partition in partitions))
         tallies: dict[str, Tally] = {spec.name: Tally() for spec in GRAPH}
@@ -232,18 +241,18 @@ class Verifier:
         return log
 
     def _read(self, partition: int, scope: Scope) -> PartitionLog:
-        positions: dict[str, int] = {
-            spec.name: self._scan.committed(
-                spec.group_id(namespace=self._scan.settings.namespace, generation=self._generation),
-                spec.reads,
-                [partition],
-            ).get(partition, 0)
-            for spec in GRAPH
-            if scope.everything or spec.name == StageName.INDEX
-        }
+        # Index's position is taken again: the less is pending, the less has to be explained.
+        positions = {name: taken.get(partition, 0) for name, taken in self._positions.items()}
+        positions |= {StageName.INDEX: self._committed(graph.stage(StageName.INDEX), [partition]).get(partition, 0)}
         log = PartitionLog(self._scan, partition, positions=positions, wanted=scope.has, advance=self._progress.advance)
         log.read_changes()
+        if (user := scope.user) is not None:
+            log.fold.users.setdefault(user, FoldedUser())  # the store may have what the log has not
         return log
+
+    def _committed(self, spec: StageSpec, partitions: Collection[int]) -> dict[int, int]:
+        group_id = spec.group_id(namespace=self._scan.settings.namespace, generation=self._generation)
+        return self._scan.committed(group_id, spec.reads, partitions)
 
     def _suspects(self, log: PartitionLog, partition: int) -> stored.Suspects:
         self._progress.say(f"partition {partition}: comparing {len(log.fold.users)} users with the store")
