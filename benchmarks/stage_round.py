@@ -95,9 +95,11 @@ class _Log:
                 return
             yield batch
 
-    async def read(self, topic: TopicSpec, partition: int) -> AsyncIterator[list[Any]]:
+    async def read(
+        self, topic: TopicSpec, partition: int, *, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator[list[Any]]:
         """As `streams.engine.catch_up.LogReader`."""
-        if stored := self._records.get((topic.name, partition)):
+        if stored := self._records.get((topic.name, partition), [])[start:stop]:
             yield list(stored)
 
 
@@ -187,7 +189,7 @@ def _stages(settings: Settings, log: _Log) -> list[Stage[Any]]:
         ),
         Index(
             create_store(settings, dimensions=embedder.dimensions),
-            dimensions=embedder.dimensions,
+            reader=log,
             generation=generation,
         ),
         Invalidate(_NoCache()),
@@ -206,12 +208,14 @@ async def _run_stage(stage: Stage[Any], log: _Log, max_events: int) -> Cost:
         batch = _decoded(raw, stage.spec.reads)
         watch.lap("decode")
         decision = await stage.decide(batch)
+        if decision.ask is not None:
+            decision.outputs = [*(await decision.ask()).outputs, *decision.outputs]
         watch.lap("decide")
         if decision.effect is not None:
             await stage.perform(decision.effect)
             watch.lap("effect")
         if decision.state is not None:
-            stage.committed(decision.state)
+            stage.apply(decision.state)
             watch.lap("state")
         written = [(o.topic.codec, o.topic.codec.decode(o.value)) for o in decision.outputs if o.value is not None]
         watch.skip()

@@ -48,6 +48,25 @@ class Record:
         return self.stored_value
 
 
+@dataclass(frozen=True)
+class ReadRecord:
+    """A record as a reader of the log gets it: with the methods of `confluent_kafka.Message`."""
+
+    record: Record
+
+    def key(self) -> bytes | None:
+        return self.record.stored_key
+
+    def value(self) -> bytes | None:
+        return self.record.stored_value
+
+    def headers(self) -> Headers | None:
+        return self.record.headers
+
+    def offset(self) -> int:
+        return self.record.offset
+
+
 @dataclass
 class InProcessLog:
     """Topics as lists, positions as numbers; runs a stage over what it has not seen yet."""
@@ -78,10 +97,12 @@ class InProcessLog:
             found += [topic.codec.decode(r.stored_value) for r in stored if r.stored_value is not None]
         return found
 
-    async def read(self, topic: TopicSpec, partition: int) -> AsyncIterator[list[Any]]:
+    async def read(
+        self, topic: TopicSpec, partition: int, *, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator[list[Any]]:
         """As `streams.engine.catch_up.LogReader`."""
-        if stored := self.records.get((topic.name, partition)):
-            yield list(stored)
+        if wanted := self.records.get((topic.name, partition), [])[start:stop]:
+            yield [ReadRecord(record) for record in wanted]
 
     def batch(self, stage: Stage[Any], partitions: Sequence[int], max_events: int | None = None) -> MicroBatch[Any]:
         """What the stage has not seen yet."""

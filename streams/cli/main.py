@@ -15,6 +15,7 @@ COMMANDS = {
     "status": "streams.cli.status:status",
     "trace": "streams.cli.trace:trace",
     "dlq": "streams.cli.dlq:dlq",
+    "verify": "streams.cli.verify:verify",
     "topology": "streams.cli.topology:topology",
     "schemas": "streams.cli.schemas:schemas",
     "stack": "streams.cli.stack:stack",

@@ -148,7 +148,8 @@ class LogScan:
         left = {partition: wanted.stop for partition, wanted in ranges.items() if wanted}
         if not left:
             return
-        consumer = Consumer(kafka.log_reader(self.settings, client_id=self._client_id))
+        config = kafka.log_reader(self.settings, client_id=self._client_id)
+        consumer = Consumer(config | kafka.ENDS_SOON)
         try:
             consumer.assign([TopicPartition(name, partition, ranges[partition].start) for partition in left])
             moved_at_s = time.monotonic()

@@ -279,11 +279,12 @@ def _head_outputs(changed: dict[int, dict[UserKey, Head]]) -> list[Output]:
     ]
 
 
-def create(settings: Settings, clock: Clock) -> Consolidate:
-    """The stage as the worker runs it."""
+def create(settings: Settings, clock: Clock, *, reader: LogReader | None = None) -> Consolidate:
+    """The stage as the worker runs it, or with another reader of the log."""
     return Consolidate(
         create_store(settings, dimensions=create_embedder().dimensions),
-        reader=KafkaLogReader(settings.kafka, client_id="memstream.consolidate.gate", monotonic_s=clock.monotonic_s),
+        reader=reader
+        or KafkaLogReader(settings.kafka, client_id="memstream.consolidate.gate", monotonic_s=clock.monotonic_s),
         clock=clock,
         generation=settings.worker.generation,
         max_users=settings.consolidate.max_users,

@@ -299,12 +299,13 @@ def _marker(partition: int, conversation: Conversation, newest_offset: int) -> O
     )
 
 
-def create(settings: Settings, clock: Clock) -> Extract:
-    """The stage as the worker runs it."""
+def create(settings: Settings, clock: Clock, *, reader: LogReader | None = None) -> Extract:
+    """The stage as the worker runs it, or with another reader of the log."""
     extract = settings.extract
     return Extract(
         create_extractor(extract),
-        reader=KafkaLogReader(settings.kafka, client_id="memstream.extract.windows", monotonic_s=clock.monotonic_s),
+        reader=reader
+        or KafkaLogReader(settings.kafka, client_id="memstream.extract.windows", monotonic_s=clock.monotonic_s),
         clock=clock,
         rule=WindowRule(max_turns=extract.window_turns, context_turns=extract.context_turns, gap=extract.gap),
         partitions=settings.kafka.partitions,

@@ -8,20 +8,19 @@ the stage stops and says why, because a gap in the store would never close.
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from schemas import headers
 from schemas.ids import UserKey
 from schemas.indexed import Indexed, IndexedUser
-from schemas.memory import ChangesRecord, Head, Memory, MemoryChange, Op
-from streams.analysis import document_tokens
+from schemas.memory import ChangesRecord, Head, MemoryChange, Op
 from streams.clock import Clock
 from streams.embedders.factory import create_embedder
+from streams.engine.catch_up import KafkaLogReader, LogReader
 from streams.engine.stage import Consumed, Decision, MicroBatch, Output, StatelessStage, collect_watermarks
 from streams.errors import BugError
 from streams.settings import Settings
+from streams.stages.store_check import StoreCheck
 from streams.stores.factory import create_store
+from streams.stores.mending import row_of
 from streams.stores.protocol import Store, StoreRow
 from topology import graph, topics
 
@@ -46,16 +45,16 @@ class Index(StatelessStage):
 
     Args:
         store: where they go.
-        dimensions: length of every vector.
+        reader: reads changes that were settled before, should the store lack them.
         generation: written on every notice.
     """
 
     spec = graph.stage(graph.StageName.INDEX)
     dead_letters = False  # a gap in the store would never close
 
-    def __init__(self, store: Store, *, dimensions: int, generation: int) -> None:
+    def __init__(self, store: Store, *, reader: LogReader, generation: int) -> None:
         self._store = store
-        self._dimensions = dimensions
+        self._check = StoreCheck(store, reader=reader)
         self._generation = generation
 
     async def open(self) -> None:
@@ -65,6 +64,10 @@ class Index(StatelessStage):
     async def close(self) -> None:
         """Let go of the store."""
         await self._store.close()
+
+    async def load(self, partition: int, *, position: int) -> None:
+        """Make sure that the store has what was settled before: it may have been wiped, or be an older copy."""
+        await self._check.ensure(partition, position=position)
 
     async def decide(self, batch: MicroBatch[ChangesRecord]) -> Decision:
         """The newest state of each memory, and one notice per partition."""
@@ -96,12 +99,10 @@ class Index(StatelessStage):
             await self._store.put_heads(effect.heads)
 
     def _row(self, record: Consumed[MemoryChange]) -> StoreRow:
-        raw = headers.get(record.headers, headers.VECTOR)
-        if raw is None:
+        row = row_of(record.event, record.headers)
+        if row is None:
             raise BugError(f"{topics.CHANGES.name} {record.partition}/{record.offset}: a change without its vector")
-        vector: NDArray[np.float32] = np.frombuffer(raw, dtype="<f2").astype(np.float32)
-        memory = Memory.after(record.event)
-        return StoreRow(memory=memory, tokens=document_tokens(memory), vector=vector)
+        return row
 
     def _notices(self, batch: MicroBatch[Any], newest: list[Consumed[MemoryChange]]) -> list[Output]:
         users: dict[int, dict[UserKey, tuple[int, list[str]]]] = {}
@@ -130,9 +131,11 @@ class Index(StatelessStage):
         ]
 
 
-def create(settings: Settings, clock: Clock) -> Index:  # noqa: ARG001  (all stages are made alike)
-    """The stage as the worker runs it."""
-    dimensions = create_embedder().dimensions
+def create(settings: Settings, clock: Clock, *, reader: LogReader | None = None) -> Index:
+    """The stage as the worker runs it, or with another reader of the log."""
     return Index(
-        create_store(settings, dimensions=dimensions), dimensions=dimensions, generation=settings.worker.generation
+        create_store(settings, dimensions=create_embedder().dimensions),
+        reader=reader
+        or KafkaLogReader(settings.kafka, client_id="memstream.index.check", monotonic_s=clock.monotonic_s),
+        generation=settings.worker.generation,
     )

@@ -2,7 +2,7 @@
 
 1. When a partition is assigned, read its committed heads: they say how far every user really is.
 2. A user without a head is new. A user whose head the store matches is loaded from the store.
-3. A user whose store lags waits for index, and past a deadline is rebuilt from `memory.changes`.
+3. A user whose store lags, or is away, waits for it, and past a deadline is rebuilt from `memory.changes`.
 4. What was loaded must give the head's digest; a store that lies is not believed, the log is.
 """
 
@@ -68,11 +68,11 @@ class UserLoader:
         while waiting:
             stored = await self._stored_heads(list(waiting))
             ready = [head for user, head in waiting.items() if matches(head, stored.get(user))]
-            for user in await self._from_store(ready):
+            believed, lies = await self._from_store(ready, deadline_s=deadline_s)
+            for user in believed:
                 loaded[user.head.user] = user
                 del waiting[user.head.user]
-            lying = {head.user for head in ready} & set(waiting)
-            if waiting and (lying or self._clock.monotonic_s() >= deadline_s):
+            if waiting and (lies or self._clock.monotonic_s() >= deadline_s):
                 for user in await self._from_log(partition, list(waiting.values())):
                     loaded[user.head.user] = user
                 break
@@ -93,15 +93,32 @@ class UserLoader:
             log.warning("store_away_while_loading", error=str(error))
             return {}
 
-    async def _from_store(self, heads: Sequence[Head]) -> list[UserMemories]:
+    async def _from_store(self, heads: Sequence[Head], *, deadline_s: float) -> tuple[list[UserMemories], bool]:
+        """Those of the users that the store gives as their heads say, and whether it gave another otherwise.
+
+        A store that fails once is asked nothing more in this round, and none is asked past the deadline: each call may
+        last as long as its timeout, and the log can say it too.
+        """
         gate = asyncio.Semaphore(_LOADS_AT_ONCE)
+        away = lies = False
 
         async def load(head: Head) -> UserMemories | None:
+            nonlocal away, lies
             async with gate:
-                memories = await self._store.memories(head.user)
-            return UserMemories.of(head, memories) if _agrees(head, memories) else None
+                if away or self._clock.monotonic_s() > deadline_s:
+                    return None
+                try:
+                    memories = await self._store.memories(head.user)
+                except TransientError as error:
+                    log.warning("store_away_while_loading", error=str(error))
+                    away = True
+                    return None
+            if _agrees(head, memories):
+                return UserMemories.of(head, memories)
+            lies = True
+            return None
 
-        return [user for user in await asyncio.gather(*map(load, heads)) if user is not None]
+        return [user for user in await asyncio.gather(*map(load, heads)) if user is not None], lies
 
     async def _from_log(self, partition: int, heads: Sequence[Head]) -> list[UserMemories]:
         log.warning("rebuilding_users_from_the_log", partition=partition, users=len(heads))

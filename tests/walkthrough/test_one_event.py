@@ -66,9 +66,7 @@ async def test_one_turn_becomes_memories_that_are_announced_searchable_and_inval
     assert passed == Watermark(Lane.RECORD, 1)
 
     # 2. extract: the conversation has ended, so its window closes and the extractor reads it.
-    extracting = extract.create(settings, clock)
-    extracting._reader = log
-    await log.run(extracting)
+    await log.run(extract.create(settings, clock, reader=log))
     fact, passed = log.decoded(topics.CANDIDATES)[2:]
     assert (fact.kind, fact.source_event_ids) == ("fact", ["e1"])
     assert passed == Watermark(Lane.EXTRACT, 1)
@@ -79,8 +77,7 @@ async def test_one_turn_becomes_memories_that_are_announced_searchable_and_inval
     assert [len(event.vector) for event in embedded] == [512, 512]  # 256 dimensions, float16
 
     # 4. consolidate: both are new, so two changes are announced, with gapless revisions and one head for the user.
-    consolidating = consolidate.create(settings, clock)
-    consolidating._loader._reader = log
+    consolidating = consolidate.create(settings, clock, reader=log)
     await consolidating.open()
     await log.run(consolidating)
     changes = [event for event in log.decoded(topics.CHANGES) if isinstance(event, MemoryChange)]
@@ -92,7 +89,7 @@ async def test_one_turn_becomes_memories_that_are_announced_searchable_and_inval
     assert (head.user, head.revision, head.memories) == (USER, 2, 2)
 
     # 5. index: the store has them, and only then says so.
-    indexing = index.create(settings, clock)
+    indexing = index.create(settings, clock, reader=log)
     await indexing.open()
     await log.run(indexing)
     (notice,) = log.decoded(topics.INDEXED)

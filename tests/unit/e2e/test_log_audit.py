@@ -68,11 +68,9 @@ async def history(settings: Settings) -> LogHistory:
         log.publish(end_of(conversation))
     for partition, more in (await run(log, recording)).items():
         verdicts[recording.spec.name].setdefault(partition, []).extend(more)
-    extracting = extract.create(settings, clock)
-    extracting._reader = log
-    consolidating = consolidate.create(settings, clock)
-    consolidating._loader._reader = log
-    indexing = index.create(settings, clock)
+    extracting = extract.create(settings, clock, reader=log)
+    consolidating = consolidate.create(settings, clock, reader=log)
+    indexing = index.create(settings, clock, reader=log)
     stages: list[Any] = [
         extracting,
         embed.create(settings, clock),

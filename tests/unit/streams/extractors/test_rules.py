@@ -1,4 +1,7 @@
-"""The rules extractor: every rule on what it must take and what it must leave, in English and Chinese."""
+"""The rules extractor: every rule on what it must take and what it must leave, in English and Chinese.
+
+Over 400 lines because the examples of all rules stand side by side, English and Chinese.
+"""
 
 import asyncio
 import re

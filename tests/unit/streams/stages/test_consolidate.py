@@ -193,7 +193,7 @@ async def test_after_a_restart_a_user_is_loaded_from_the_store_when_it_has_caugh
     log = InProcessLog()
     put(log, candidate(1), candidate(2))
     await log.run(stage(log, store))
-    await log.run(Index(store, dimensions=4, generation=1))
+    await log.run(Index(store, reader=log, generation=1))
     log.records[topics.CHANGES.name, PARTITION] = []
     put(log, candidate(2), candidate(3))
     await log.run(stage(log, store))
@@ -217,7 +217,7 @@ async def test_a_store_that_lies_is_not_believed(store: Store) -> None:
     log = InProcessLog()
     put(log, candidate(1), candidate(2))
     await log.run(stage(log, store))
-    await log.run(Index(store, dimensions=4, generation=1))
+    await log.run(Index(store, reader=log, generation=1))
     await store.delete(USER, [named("turn-u1-1")])
     put(log, candidate(1))
     await log.run(stage(log, store))
@@ -247,7 +247,7 @@ async def test_only_users_that_the_store_has_leave_the_working_set(store: Store)
     await log.run(running, max_events=1)
     assert len(running._partitions[PARTITION].users) == len(users)
 
-    await log.run(Index(store, dimensions=4, generation=1))
+    await log.run(Index(store, reader=log, generation=1))
     put(log, candidate(99, user=users[0]))
     await log.run(running)
     assert len(running._partitions[PARTITION].users) <= 4

@@ -84,7 +84,7 @@ async def test_the_newest_state_of_each_memory_is_written_then_the_head(opened_s
     put(log, change(1, M1, text="first"))
     put(log, change(2, M2))
     put(log, change(3, M1, op=Op.REINFORCED, text="last"), head=head(3))
-    (decision,) = await log.run(Index(opened_store, dimensions=4, generation=1))
+    (decision,) = await log.run(Index(opened_store, reader=log, generation=1))
 
     assert [(row.memory.memory_id, row.memory.text) for row in decision.effect.rows] == [(M1, "last"), (M2, "text 2")]
     assert [(m.memory_id, m.revision) for m in await opened_store.memories(USER)] == [(M2, 2), (M1, 3)]
@@ -99,7 +99,7 @@ async def test_one_notice_per_partition_names_users_revisions_and_watermarks(ope
     put(log, change(1, M1))
     put(log, change(2, M2), head=head(2))
     put(log, Watermark(Lane.RECORD, 9))
-    await log.run(Index(opened_store, dimensions=4, generation=1))
+    await log.run(Index(opened_store, reader=log, generation=1))
 
     (notice,) = log.decoded(topics.INDEXED)
     assert notice == Indexed(
@@ -115,7 +115,7 @@ async def test_watermarks_go_on_when_nothing_else_does(opened_store: Store) -> N
     await opened_store.open()
     log = InProcessLog()
     put(log, Watermark(Lane.EXTRACT, 4))
-    (decision,) = await log.run(Index(opened_store, dimensions=4, generation=1))
+    (decision,) = await log.run(Index(opened_store, reader=log, generation=1))
 
     assert decision.effect is None
     assert log.decoded(topics.INDEXED)[0].watermarks == [Watermark(Lane.EXTRACT, 4)]
@@ -128,7 +128,7 @@ async def test_an_erased_memory_leaves_the_store(opened_store: Store) -> None:
     log = InProcessLog()
     put(log, change(1, M1))
     put(log, change(2, M1, op=Op.ERASED))
-    running = Index(opened_store, dimensions=4, generation=1)
+    running = Index(opened_store, reader=log, generation=1)
     await log.run(running, max_events=1)
 
     assert await opened_store.memories(USER) == []
@@ -142,5 +142,5 @@ async def test_a_change_without_its_vector_stops_the_stage(opened_store: Store) 
     put(log, change(1, M1), vector=False)
 
     with pytest.raises(BugError, match="without its vector"):
-        await log.run(Index(opened_store, dimensions=4, generation=1))
+        await log.run(Index(opened_store, reader=log, generation=1))
     await opened_store.close()

@@ -1,0 +1,234 @@
+"""One partition of all topics, read in the order that makes verification safe while everything is running.
+
+1. Committed positions come first: what lies behind them is pending.
+2. Then the topics, downstream before upstream and state before what it sums up. Whatever a record speaks of was
+   committed with it or before it, and so is there when its topic is read later.
+3. Each topic is read up to its end including open transactions, which waits for commits that are just ending.
+"""
+
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from confluent_kafka import Message
+
+from schemas import headers
+from schemas.candidate import Candidate, Lane, Watermark
+from schemas.codec import DecodeError
+from schemas.ids import UserKey
+from schemas.indexed import Indexed
+from schemas.memory import Head, MemoryChange
+from schemas.outcome import DeadLetter, LedgerEntry, Redriven
+from streams.clients.log_scan import LogScan
+from streams.clients.verification import books
+from streams.clients.verification.findings import Fault, Kind
+from streams.clients.verification.revisions import PartitionFold, RevisionCheck
+from streams.clients.verification.watermarks import WatermarkCheck
+from topology import topics
+from topology.graph import GRAPH, StageName, stage
+from topology.topics import TopicSpec
+
+Wanted = Callable[[UserKey], bool]
+"""Whether a user is within the scope."""
+Advance = Callable[[int], None]
+"""Told how many offsets were read."""
+
+_PROGRESS_EVERY = 1000
+
+
+class PartitionLog:
+    """Reads one partition of all topics and judges it.
+
+    Args:
+        scan: reads.
+        partition: which one.
+        positions: stage to its committed offset, taken before anything is read.
+        wanted: users in scope.
+        advance: told about progress.
+
+    Attributes:
+        fold: what the changes give.
+        ends: topic to where reading it ended.
+        faults: what was found.
+        tallies: stage to how its books add up.
+        heads: how many heads there are, of users in scope.
+    """
+
+    def __init__(
+        self,
+        scan: LogScan,
+        partition: int,
+        *,
+        positions: Mapping[str, int],
+        wanted: Wanted = lambda _: True,
+        advance: Advance = lambda _: None,
+    ) -> None:
+        self._scan = scan
+        self._partition = partition
+        self._positions = positions
+        self._wanted = wanted
+        self._advance = advance
+        self._offsets: dict[str, array[int]] = {}
+        self._kept_from: dict[str, int] = {}
+        self._watermarks: dict[str, WatermarkCheck] = {}
+        self.fold = PartitionFold(position=positions[StageName.INDEX])
+        self._announced: dict[UserKey, int] = {}
+        self.ends: dict[str, int] = {}
+        self.faults: list[Fault] = []
+        self.tallies: dict[str, books.Tally] = {}
+        self.heads = 0
+
+    def read_changes(self) -> None:
+        """Heads, notices and changes: all that the store is compared with."""
+        heads_know = self._scan.bounds(topics.CHANGES)[self._partition].stop
+        heads: dict[UserKey, Head] = {}
+        for _, head in self._events(topics.HEADS):
+            if self._wanted(head.user):
+                heads[head.user] = head
+        self.heads = len(heads)
+        marks = self._watermarks[topics.INDEXED.name] = WatermarkCheck(topics.INDEXED.name, self._partition)
+        for message, notice in self._events(topics.INDEXED):
+            self._announce(notice)
+            for mark in notice.watermarks:
+                self.faults += marks.mark(_offset(message), mark)
+        partitions = len(self._scan.bounds(topics.CHANGES))
+        check = RevisionCheck(partition=self._partition, partitions=partitions, heads=heads, heads_know=heads_know)
+        marks = self._watermarks[topics.CHANGES.name] = WatermarkCheck(topics.CHANGES.name, self._partition)
+        for message, event in self._events(topics.CHANGES):
+            offset = _offset(message)
+            if isinstance(event, Watermark):
+                self.faults += marks.mark(offset, event)
+            elif self._wanted(event.user):
+                self._change(check, offset, event, message)
+        self.faults += check.finish()
+
+    def read_on(self) -> None:
+        """Take in the changes and notices that were committed since; revisions are judged no further."""
+        for message, event in self._events(topics.CHANGES, start=self.ends[topics.CHANGES.name]):
+            if isinstance(event, MemoryChange) and self._wanted(event.user):
+                self.fold.take(_offset(message), event, head_of(message))
+        for _, notice in self._events(topics.INDEXED, start=self.ends[topics.INDEXED.name]):
+            self._announce(notice)
+
+    def read_books(self) -> None:
+        """Everything else: candidates, conversation events, ledger and dead letters; comes behind `read_changes`."""
+        self._read_candidates(topics.EMBEDDED)
+        late = self._read_candidates(topics.CANDIDATES)
+        for _ in self._messages(topics.CONVERSATION_EVENTS):
+            pass
+        entries: dict[str, list[LedgerEntry]] = defaultdict(list)
+        for _, entry in self._events(topics.LEDGER):
+            entries[entry.stage].append(entry)
+        letters: dict[str, Counter[int]] = defaultdict(Counter)
+        redriven: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+        copies: dict[str, set[int]] = defaultdict(set)
+        for _, record in self._events(topics.DLQ):
+            match record:
+                case DeadLetter():
+                    letters[record.stage][record.offset] += 1
+                case Redriven():
+                    redriven[record.stage][record.offset].append(record.to_offset)
+                    copies[record.topic].add(record.to_offset)
+        self.faults += late.late_candidates(redriven=copies[topics.CANDIDATES.name])
+        self._check_ahead({lane: _last_settled(entries, lane) for lane in Lane})
+        for spec in GRAPH:
+            page = books.Page(
+                stage=spec.name,
+                topic=spec.reads.name,
+                partition=self._partition,
+                offsets=np.array(self._offsets[spec.reads.name], dtype=np.int64),
+                kept_from=self._kept_from[spec.reads.name],
+                read_to=self.ends[spec.reads.name],
+                position=self._positions[spec.name],
+                entries=entries[spec.name],
+                letters=letters[spec.name],
+                redriven=redriven[spec.name],
+            )
+            self.tallies[spec.name] = books.tally(page)
+            for check in (books.check_outcomes, books.check_entries, books.check_letters):
+                self.faults += check(page)
+
+    def announced(self, user: UserKey) -> int:
+        """The newest revision that index said the store has; where no notice is kept any more, what it settled."""
+        return max(self._announced.get(user, 0), self.fold.settled(user).revision)
+
+    def _change(self, check: RevisionCheck, offset: int, change: MemoryChange, message: Message) -> None:
+        known = self.fold.users.get(change.user)
+        before = 0 if known is None else known.revision
+        record_headers: Any = message.headers()
+        head = head_of(message)
+        after = self.fold.take(offset, change, head)
+        has_vector = headers.get(record_headers, headers.VECTOR) is not None
+        self.faults += check.judge(offset, change, head=head, has_vector=has_vector, before=before, after=after)
+
+    def _announce(self, notice: Indexed) -> None:
+        for indexed in notice.users:
+            user = UserKey(indexed.tenant, indexed.user_id)
+            self._announced[user] = max(self._announced.get(user, 0), indexed.revision)
+
+    def _read_candidates(self, spec: TopicSpec) -> WatermarkCheck:
+        check = self._watermarks[spec.name] = WatermarkCheck(spec.name, self._partition)
+        for message, event in self._events(spec, may_be_strange=True):
+            if isinstance(event, Watermark):
+                self.faults += check.mark(_offset(message), event)
+            elif isinstance(event, Candidate):
+                check.candidate(_offset(message), event)
+        return check
+
+    def _check_ahead(self, settled: Mapping[Lane, int]) -> None:
+        of, limits = "the ledger", settled
+        for spec in (topics.CANDIDATES, topics.EMBEDDED, topics.CHANGES, topics.INDEXED):
+            check = self._watermarks[spec.name]
+            self.faults += check.check_ahead(limits, of=of)
+            of, limits = spec.name, check.reached
+
+    def _events(
+        self, spec: TopicSpec, *, start: int = 0, may_be_strange: bool = False
+    ) -> Iterator[tuple[Message, Any]]:
+        """Records with their events; one that cannot be read is a fault, unless its stage dead-letters such records."""
+        for message in self._messages(spec, start=start):
+            value: Any = message.value()
+            if value is None:
+                continue
+            try:
+                event = spec.codec.decode(value)
+            except DecodeError as error:
+                if not may_be_strange:
+                    place = f"{spec.name} {self._partition}/{message.offset()}"
+                    self.faults.append(Fault(Kind.UNREADABLE, f"{place}: {error}"))
+            else:
+                yield message, event
+
+    def _messages(self, spec: TopicSpec, *, start: int = 0) -> Iterator[Message]:
+        kept = self._scan.bounds(spec, with_open=True)[self._partition]
+        self._kept_from.setdefault(spec.name, kept.start)
+        self.ends[spec.name] = kept.stop
+        offsets = self._offsets.setdefault(spec.name, array("q"))
+        told = first = max(start, kept.start)
+        for message in self._scan.read(spec, {self._partition: range(first, kept.stop)}):
+            offset = _offset(message)
+            offsets.append(offset)
+            if offset - told >= _PROGRESS_EVERY:
+                self._advance(offset - told)
+                told = offset
+            yield message
+        self._advance(max(0, kept.stop - told))
+
+
+def head_of(message: Message) -> Head | None:
+    """The head that came along with a change, if any."""
+    record_headers: Any = message.headers()
+    raw = headers.get(record_headers, headers.HEAD)
+    return None if raw is None else topics.HEADS.codec.decode(raw)
+
+
+def _last_settled(entries: Mapping[str, list[LedgerEntry]], lane: Lane) -> int:
+    return max((entry.last_offset for entry in entries.get(stage(lane).name, [])), default=-1)
+
+
+def _offset(message: Message) -> int:
+    offset = message.offset()
+    assert offset is not None
+    return offset

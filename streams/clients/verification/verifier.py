@@ -1,0 +1,361 @@
+"""Verification of an installation: the log, partition by partition, and then its store and cache beside it.
+
+Blocking; from an event loop, use `asyncio.to_thread`. Nothing is committed and no consumer group is joined.
+"""
+
+import asyncio
+from collections.abc import Collection, Iterator
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import msgspec
+
+from schemas.ids import UserKey
+from schemas.memory import MemoryChange
+from streams.caches.protocol import VersionCache
+from streams.caches.redis_versions import create_version_cache
+from streams.clients.log_scan import LogScan
+from streams.clients.verification import stored
+from streams.clients.verification.books import Tally
+from streams.clients.verification.findings import Fault, Finding, Findings, Kind
+from streams.clients.verification.partition_log import PartitionLog
+from streams.embedders.factory import create_embedder
+from streams.errors import TransientError
+from streams.settings import Settings
+from streams.stores.factory import create_store
+from streams.stores.fold import FoldedUser
+from streams.stores.mending import Mender, MendingPlan, stored_heads
+from streams.stores.protocol import Store
+from topology import graph, keys, topics
+from topology.graph import GRAPH, StageName, StageSpec
+
+_READS_AT_ONCE = 16
+_VERSIONS_AT_ONCE = 1000
+_MENDING_ROUNDS = 3
+"""Mended is looked at again: index may have been at work, and Weaviate cannot refuse what is older."""
+
+
+class StageBooks(msgspec.Struct, frozen=True, kw_only=True):
+    """How the books of one stage add up; see `schemas.outcome`.
+
+    Attributes:
+        stage: its name.
+        topic: what it reads.
+        records: that it has passed; equal to the three outcomes together when the books balance.
+        pending: records that it has still to settle.
+    """
+
+    stage: str
+    topic: str
+    records: int
+    applied: int
+    filtered: int
+    dead_lettered: int
+    pending: int
+
+
+class Mended(msgspec.Struct, kw_only=True):
+    """What was written to the store.
+
+    Attributes:
+        memories_written: missing, older or different ones, as the log has them.
+        memories_deleted: those that the log has not.
+        heads_written: put behind them.
+    """
+
+    memories_written: int = 0
+    memories_deleted: int = 0
+    heads_written: int = 0
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """What a verification saw.
+
+    Attributes:
+        sound: whether nothing is wrong, or nothing any more.
+        partitions: how many were read.
+        users: how many the changes are about.
+        changes: how many there are.
+        changes_pending: those that index has still to settle; the store may lack them.
+        memories: how many the store gave of these users.
+        heads: how many there are.
+        versions: how many Redis has; none where Redis does not answer, which is no fault.
+        books: per stage; none when only some users were looked at.
+        findings: what was wrong when looked at first.
+        mended: what was written; none unless asked for.
+        left: what is wrong after that.
+    """
+
+    sound: bool = True
+    partitions: int = 0
+    users: int = 0
+    changes: int = 0
+    changes_pending: int = 0
+    memories: int = 0
+    heads: int = 0
+    versions: int | None = 0
+    books: list[StageBooks] = []
+    findings: list[Finding] = []
+    mended: Mended | None = None
+    left: list[Finding] = []
+
+
+class Scope(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom to look at; books and watermarks are about everybody, and so are left out of a narrower scope.
+
+    Attributes:
+        tenant: only users of this tenant.
+        user_id: only this user.
+    """
+
+    tenant: str | None = None
+    user_id: str | None = None
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing is left out."""
+        return self.tenant is None and self.user_id is None
+
+    def has(self, user: UserKey) -> bool:
+        """Whether a user is in it."""
+        return self.tenant in (None, user.tenant) and self.user_id in (None, user.user_id)
+
+    @property
+    def user(self) -> UserKey | None:
+        """The one user in it, if it names one."""
+        return None if self.tenant is None or self.user_id is None else UserKey(self.tenant, self.user_id)
+
+    def partitions(self, count: int) -> range:
+        """Where its users are."""
+        if self.user is None:
+            return range(count)
+        partition = keys.partition_of(self.user, count)
+        return range(partition, partition + 1)
+
+
+class Progress(Protocol):
+    """Told how a verification goes on."""
+
+    def begin(self, offsets: int) -> None:
+        """So many offsets will be read."""
+
+    def say(self, doing: str) -> None:
+        """What is being done now."""
+
+    def advance(self, offsets: int) -> None:
+        """So many more have been read."""
+
+
+class Verifier:
+    """Verifies one generation. Use it as a context manager.
+
+    Safe beside running workers: what a stage has not committed yet is pending and no fault, and what looks wrong in a
+    store is compared with the changes that came meanwhile before it is called so. Memory holds one partition at a time,
+    about 300 bytes for each of its memories.
+
+    Not looked at: what the store's search index makes of a memory (its words and its vector).
+
+    Args:
+        settings: where everything is.
+        progress: told about it.
+    """
+
+    def __init__(self, settings: Settings, progress: Progress) -> None:
+        self._generation = settings.worker.generation
+        self._scan = LogScan(settings.kafka, client_id="memstream.verify")
+        self._store: Store = create_store(settings, dimensions=create_embedder().dimensions)
+        self._cache: VersionCache = create_version_cache(settings)
+        self._progress = progress
+        self._runner = asyncio.Runner()
+        self._report = Report()
+        self._positions: dict[str, dict[int, int]] = {}
+        self._found = 0
+        self._first = Findings()
+        self._left = Findings()
+
+    def __enter__(self) -> Self:
+        self._runner.__enter__()
+        self._runner.run(self._open())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Let go of store and cache."""
+        try:
+            self._runner.run(self._close())
+        finally:
+            self._runner.__exit__(kind, error, traceback)
+
+    def verify(self, scope: Scope, *, repair: bool = False) -> Report:
+        """Look at everything in the scope, and mend the store if asked to.
+
+        Raises:
+            UsageError: the topics do not exist.
+            TransientError: Kafka or the store is away.
+        """
+        self._report, self._first, self._left = Report(), Findings(), Findings()
+        if repair:
+            self._report.mended = Mended()
+        count_before = self._runner.run(self._store.count())
+        bounds = {spec.name: self._scan.bounds(spec) for spec in topics.TOPICS}
+        partitions = scope.partitions(len(bounds[topics.CHANGES.name]))
+        if scope.everything:
+            self._positions = {spec.name: self._committed(spec, partitions) for spec in GRAPH}
+        read = topics.TOPICS if scope.everything else (topics.HEADS, topics.INDEXED, topics.CHANGES)
+        self._progress.begin(sum(len(bounds[spec.name][partition]) for spec in read for partition in partitions))
+        tallies: dict[str, Tally] = {spec.name: Tally() for spec in GRAPH}
+        erasures = 0
+        for partition in partitions:
+            log = self._partition(partition, scope, repair=repair)
+            erasures += log.fold.erasures
+            for name, tally in log.tallies.items():
+                tallies[name] += tally
+        if scope.everything:
+            self._strangers(count_before - self._report.memories - erasures)
+            self._report.books = [_books(spec.name, spec.reads.name, tallies[spec.name]) for spec in GRAPH]
+        report = self._report
+        report.partitions = len(partitions)
+        report.findings, report.left = self._first.listed(), self._left.listed()
+        report.sound = not report.left
+        return report
+
+    def _partition(self, partition: int, scope: Scope, *, repair: bool) -> PartitionLog:
+        """Verify one partition; where the store was mended, look at it once more."""
+        self._progress.say(f"partition {partition}: reading the log")
+        log = self._read(partition, scope)
+        if scope.everything:
+            log.read_books()
+        suspects = self._suspects(log, partition)
+        faults, plan = _judged(log, suspects)
+        self._count(log)
+        self._first.extend([*log.faults, *faults])
+        for _ in range(_MENDING_ROUNDS if repair else 0):
+            if not plan:
+                break
+            self._progress.say(f"partition {partition}: mending {len(plan.rows)} memories")
+            self._runner.run(self._mend(partition, plan, end=log.ends[topics.CHANGES.name]))
+            again = self._read(partition, scope)
+            faults, plan = _judged(again, self._suspects(again, partition))
+        self._left.extend([*log.faults, *faults])
+        return log
+
+    def _read(self, partition: int, scope: Scope) -> PartitionLog:
+        # Index's position is taken again: the less is pending, the less has to be explained.
+        positions = {name: taken.get(partition, 0) for name, taken in self._positions.items()}
+        positions |= {StageName.INDEX: self._committed(graph.stage(StageName.INDEX), [partition]).get(partition, 0)}
+        log = PartitionLog(self._scan, partition, positions=positions, wanted=scope.has, advance=self._progress.advance)
+        log.read_changes()
+        if (user := scope.user) is not None:
+            log.fold.users.setdefault(user, FoldedUser())  # the store may have what the log has not
+        return log
+
+    def _committed(self, spec: StageSpec, partitions: Collection[int]) -> dict[int, int]:
+        group_id = spec.group_id(namespace=self._scan.settings.namespace, generation=self._generation)
+        return self._scan.committed(group_id, spec.reads, partitions)
+
+    def _suspects(self, log: PartitionLog, partition: int) -> stored.Suspects:
+        self._progress.say(f"partition {partition}: comparing {len(log.fold.users)} users with the store")
+        suspects = self._runner.run(self._compare(log))
+        if suspects:
+            log.read_on()
+        return suspects
+
+    async def _compare(self, log: PartitionLog) -> stored.Suspects:
+        fold, suspects = log.fold, stored.Suspects()
+        users = list(fold.users)
+        suspects.suspect_versions(log.announced, await self._versions(users))
+        suspects.suspect_heads(fold, users, await stored_heads(self._store, users))
+        gate = asyncio.Semaphore(_READS_AT_ONCE)
+        found = 0
+
+        async def compare(user: UserKey) -> None:
+            nonlocal found
+            async with gate:
+                memories = await self._store.memories(user)
+            found += len(memories)
+            suspects.suspect_memories(fold, user, memories)
+
+        for some in _portions(users, _VERSIONS_AT_ONCE):
+            await asyncio.gather(*map(compare, some))
+        self._found = found
+        return suspects
+
+    async def _versions(self, users: Collection[UserKey]) -> dict[UserKey, int]:
+        versions: dict[UserKey, int] = {}
+        try:
+            for some in _portions(list(users), _VERSIONS_AT_ONCE):
+                versions |= await self._cache.versions(some)
+        except TransientError:
+            self._report.versions = None
+            return {}
+        if self._report.versions is not None:
+            self._report.versions += len(versions)
+        return versions
+
+    async def _mend(self, partition: int, plan: MendingPlan, *, end: int) -> None:
+        mender = Mender(self._store, plan)
+        await mender.begin()
+        if plan.rows:
+            for message in self._scan.read(topics.CHANGES, {partition: range(end)}):
+                value: Any = message.value()
+                event = topics.CHANGES.codec.decode(value)
+                if isinstance(event, MemoryChange):
+                    record_headers: Any = message.headers()
+                    await mender.take(event, record_headers)
+        await mender.finish()
+        mended = self._report.mended
+        assert mended is not None
+        mended.memories_written += mender.written
+        mended.memories_deleted += mender.deleted
+        mended.heads_written += mender.heads
+
+    def _count(self, log: PartitionLog) -> None:
+        report = self._report
+        report.users += len(log.fold.users)
+        report.changes += log.fold.changes
+        report.changes_pending += log.fold.pending_changes
+        report.heads += log.heads
+        report.memories += self._found
+
+    def _strangers(self, count: int) -> None:
+        """The store counted more memories, before all, than it then gave of the log's users."""
+        if count > 0:
+            said = "delete them in the store, or replay into a new generation"
+            fault = Fault(Kind.STRANGERS, f"{count} memories of users whom the log does not know; {said}", count)
+            self._first.extend([fault])
+            self._left.extend([fault])
+
+    async def _open(self) -> None:
+        await self._cache.open()
+        await self._store.open()
+
+    async def _close(self) -> None:
+        await self._store.close()
+        await self._cache.close()
+
+
+def _judged(log: PartitionLog, suspects: stored.Suspects) -> tuple[list[Fault], MendingPlan]:
+    faults = [
+        *stored.check_memories(log.fold, suspects),
+        *stored.check_heads(log.fold, suspects),
+        *stored.check_versions(log.announced, suspects),
+    ]
+    return faults, stored.plan_for(log.fold, suspects)
+
+
+def _books(stage: str, topic: str, tally: Tally) -> StageBooks:
+    return StageBooks(
+        stage=stage,
+        topic=topic,
+        records=tally.settled,
+        applied=tally.applied,
+        filtered=tally.filtered,
+        dead_lettered=tally.dead_lettered,
+        pending=tally.pending,
+    )
+
+
+def _portions(users: list[UserKey], size: int) -> Iterator[list[UserKey]]:
+    for start in range(0, len(users), size):
+        yield users[start : start + size]

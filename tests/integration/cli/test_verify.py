@@ -1,0 +1,247 @@
+"""`memstream verify` and a store that was wiped, restored from an older copy, or damaged, against a real broker."""
+
+import asyncio
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+from integration.cli.conftest import Command, StartWorker
+
+from schemas.ids import UserKey
+from schemas.outcome import LedgerEntry
+from streams.clients.status import Status
+from streams.embedders.factory import create_embedder
+from streams.settings import Settings
+from streams.stores.factory import create_store
+from streams.stores.protocol import Store
+from topology import topics
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
+
+SAID = "I keep telescope number {n} in Lisbon."
+USERS = 12
+_LIMIT_S = 60.0
+
+Settled = Callable[[], Status]
+
+
+def turns(numbers: Collection[int]) -> bytes:
+    """Turns of some users, each about a telescope of its own."""
+    lines = [
+        {
+            "type": "turn",
+            "user_id": f"u{n % USERS}",
+            "conversation_id": f"c{n // 100}",
+            "event_id": f"e{n}",
+            "role": "user",
+            "content": SAID.format(n=n),
+        }
+        for n in numbers
+    ]
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+
+
+def verified(memstream: Command, *arguments: object) -> dict[str, Any]:
+    """The report; its exit code must say the same."""
+    done = memstream("verify", "--json", *arguments)
+    assert done.stdout, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == (0 if report["sound"] else 1)
+    return report
+
+
+def counts(report: dict[str, Any], which: str = "findings") -> dict[str, int]:
+    """Kind to how many."""
+    return {finding["kind"]: finding["count"] for finding in report[which]}
+
+
+def wait_until_sound(memstream: Command) -> dict[str, Any]:
+    """Verify until the worker that was just started has mended its store."""
+    ends_at_s = time.monotonic() + _LIMIT_S
+    while not (report := verified(memstream))["sound"]:
+        assert time.monotonic() < ends_at_s, report["findings"]
+    return report
+
+
+def assert_found(memstream: Command, number: int) -> None:
+    """The turn is the first thing that a search for it gives."""
+    done = memstream("search", f"u{number % USERS}", f"telescope number {number}", "--json", "--limit", 3)
+    texts = [result["text"] for result in json.loads(done.stdout)["results"]]
+    assert SAID.format(n=number) in texts, texts
+
+
+def wipe(settings: Settings) -> None:
+    """Remove the store's file, as a lost disk does."""
+    for suffix in ("", "-wal", "-shm"):
+        Path(settings.store.path + suffix).unlink(missing_ok=True)
+
+
+async def with_store(settings: Settings, work: Any) -> None:
+    """Open the store beside whoever uses it, and do something to it."""
+    store: Store = create_store(settings, dimensions=create_embedder().dimensions)
+    await store.open()
+    try:
+        await work(store)
+    finally:
+        await store.close()
+
+
+def publish(memstream: Command, numbers: Collection[int]) -> None:
+    assert memstream("publish", "-", given=turns(numbers)).returncode == 0
+
+
+def test_a_wiped_store_is_noticed_and_rebuilt_by_the_next_worker(
+    memstream: Command, start_worker: StartWorker, settled: Settled, settings: Settings
+) -> None:
+    """Sound before; damaged once the file is gone; sound again, and searchable, after a worker has started."""
+    publish(memstream, range(600))
+    worker = start_worker()
+    settled()
+    before = verified(memstream)
+    assert before["sound"], before["findings"]
+    assert (before["users"], before["changes_pending"]) == (USERS, 0)
+    assert before["memories"] >= 600
+    worker.stop()
+
+    wipe(settings)
+    damaged = verified(memstream)
+    assert counts(damaged) == {"missing": before["memories"], "store_head_behind": USERS}
+
+    start_worker()
+    after = wait_until_sound(memstream)
+    assert after["memories"] == before["memories"]
+    assert after["books"] == before["books"]
+    for number in (0, 311, 599):
+        assert_found(memstream, number)
+
+
+def test_a_store_restored_from_an_older_copy_is_brought_up_to_date(
+    memstream: Command, start_worker: StartWorker, settled: Settled, settings: Settings, tmp_path: Path
+) -> None:
+    """What came after the copy is missing until a worker starts; what came before stays."""
+    publish(memstream, range(300))
+    worker = start_worker()
+    settled()
+    older = tmp_path / "older.db"
+    with sqlite3.connect(settings.store.path) as live, sqlite3.connect(older) as copy:
+        live.backup(copy)
+    old = verified(memstream)
+    publish(memstream, range(300, 450))
+    settled()
+    before = verified(memstream)
+    assert before["sound"], before["findings"]
+    worker.stop()
+
+    wipe(settings)
+    older.rename(settings.store.path)
+    damaged = verified(memstream)
+    assert damaged["memories"] == old["memories"]
+    assert counts(damaged)["missing"] == before["memories"] - old["memories"]
+    assert counts(damaged)["store_head_behind"] == USERS
+
+    start_worker()
+    after = wait_until_sound(memstream)
+    assert after["memories"] == before["memories"]
+    assert_found(memstream, 17)
+    assert_found(memstream, 449)
+
+
+def test_repair_mends_what_is_missing_strange_or_doubled(
+    memstream: Command, start_worker: StartWorker, settled: Settled, settings: Settings
+) -> None:
+    """Damage in the middle, which no worker notices, is named and mended, while a worker runs."""
+    publish(memstream, range(240))
+    start_worker()
+    settled()
+    user = UserKey("default", "u3")
+
+    async def damage(store: Store) -> None:
+        memories = await store.memories(user)
+        await store.delete(user, [memory.memory_id for memory in memories[:5]])
+
+    asyncio.run(with_store(settings, damage))
+    with sqlite3.connect(settings.store.path) as connection:
+        connection.execute(
+            "UPDATE memories SET record = (SELECT record FROM memories ORDER BY memory_no LIMIT 1), revision = revision"
+            " WHERE memory_no = (SELECT max(memory_no) FROM memories)"
+        )
+    connection.close()
+    damaged = verified(memstream)
+    assert not damaged["sound"]
+    assert counts(damaged)["missing"] >= 5
+    assert "default/u3" in " ".join(example for f in damaged["findings"] for example in f["examples"])
+    only = verified(memstream, "--user", "u3")
+    assert (counts(only)["missing"], only["users"], only["books"]) == (5, 1, [])
+    assert verified(memstream, "--user", "u4")["users"] == 1
+
+    shown = memstream("verify", "--repair")
+    assert b"memories that the store lacks" in shown.stdout
+    assert b"memories written" in shown.stdout
+    assert shown.returncode == 0, shown.stdout
+    assert verified(memstream)["sound"]
+    for number in (3, 15, 27, 39, 51):
+        assert_found(memstream, number)
+
+
+def test_verification_beside_a_busy_worker_tells_lag_from_damage(
+    memstream: Command, start_worker: StartWorker, settled: Settled
+) -> None:
+    """While events come in and pass the stages, nothing is called wrong that is merely not done yet."""
+    publish(memstream, range(100))
+    start_worker()
+    pending = 0
+    for round_ in range(5):
+        publish(memstream, range(1000 * round_, 1000 * round_ + 1000))
+        report = verified(memstream)
+        assert report["sound"], report["findings"]
+        pending += sum(page["pending"] for page in report["books"])
+    assert pending > 0
+    settled()
+    assert sum(page["pending"] for page in verified(memstream)["books"]) == 0
+
+
+def test_books_that_do_not_balance_are_named(
+    memstream: Command, start_worker: StartWorker, settled: Settled, settings: Settings
+) -> None:
+    """An entry that settles an offset a second time is found on a real log, by its offset."""
+    publish(memstream, range(50))
+    start_worker()
+    settled()
+    assert verified(memstream)["sound"]
+    entry = LedgerEntry(
+        stage="record",
+        topic=topics.CONVERSATION_EVENTS.name,
+        partition=1,
+        first_offset=2,
+        last_offset=3,
+        applied=2,
+        filtered=0,
+        dead_lettered=0,
+        verdicts=[],
+        decided_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers})
+    name = topics.LEDGER.in_namespace(settings.kafka.namespace)
+    producer.produce(name, topics.LEDGER.codec.encode(entry), b"record", partition=1)
+    assert producer.flush(30) == 0
+
+    report = verified(memstream)
+    assert counts(report) == {"two_outcomes": 2}
+    assert report["findings"][0]["examples"] == ["record conversation.events.v1 1/2 to 3"]
+    assert counts(verified(memstream, "--repair"), "left") == {"two_outcomes": 2}
+
+
+def test_what_is_away_or_wrong_has_its_exit_code(memstream: Command) -> None:
+    """3 where Kafka does not answer, 2 where there are no topics: 1 is for findings only."""
+    away = memstream("verify", "--bootstrap-servers", "127.0.0.1:1")
+    assert away.returncode == 3
+    assert b"next:" in away.stderr
+    nothing = memstream("verify", "--namespace", "nobody.was.here.")
+    assert nothing.returncode == 2
+    assert b"topology apply" in nothing.stderr
