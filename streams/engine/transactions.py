@@ -187,10 +187,12 @@ class Transactions:
             try:
                 call()
             except KafkaException as error:
-                if not error.args[0].retriable() and error.args[0].code() not in _PASSING:
+                cause = error.args[0]
+                # A spent producer answers _CONFLICT for ever, and calls it retriable.
+                if cause.code() == KafkaError._CONFLICT or not (cause.retriable() or cause.code() in _PASSING):  # noqa: SLF001
                     raise
                 if self._stopping.is_set():
-                    raise TransientError(f"stopped while waiting for Kafka: {error.args[0].str()}") from error
+                    raise TransientError(f"stopped while waiting for Kafka: {cause.str()}") from error
             else:
                 return
 

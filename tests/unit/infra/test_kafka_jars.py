@@ -55,7 +55,7 @@ def test_jars_in_the_cache_are_checked_at_every_use(tmp_path: Path) -> None:
     """A cache that was changed after the fetch is refused, without asking the network."""
     cached = tmp_path / f"kafka-{read_lock().version}"
     cached.mkdir()
-    (cached / "kafka_2.13-4.3.1.jar").write_bytes(b"not Kafka")
+    (cached / f"kafka_2.13-{read_lock().version}.jar").write_bytes(b"not Kafka")
 
     with pytest.raises(ChecksumError):
         kafka_jars.jars(tmp_path, Silent())
