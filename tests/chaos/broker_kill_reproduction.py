@@ -11,7 +11,7 @@ writes to such a partition again, its next marker ends the old transaction too: 
 
 `--inside open` leaves transactions open, 8 s old: during the start the coordinator finds that they have timed out and
 aborts them. `--inside commit` kills amid commits: those that were decided, though not yet marked, get their markers
-during the start. No setting of the broker helps there, and what hangs then is a commit its client may have been told of.
+during the start. No setting of the broker helps there, and what hangs is a commit its client may have been told of.
 
 It uses bare clients and none of our engine. Exit code 1 when a partition hangs.
 """
