@@ -46,8 +46,8 @@ def connection(settings: KafkaSettings, *, client_id: str) -> dict[str, Any]:
         "logger": CLIENT_LOG,
         # The reconnect backoff doubles up to this; the default of 10 s would make a short outage long.
         "reconnect.backoff.max.ms": 1000,
-        # With the default, a client whose only broker died starts over from its bootstrap servers and forgets the group's
-        # coordinator: `send_offsets_to_transaction` then never returned (librdkafka 2.16, issues 5456 and 5511).
+        # With the default, a client whose only broker died starts over and forgets the group's coordinator:
+        # `send_offsets_to_transaction` then never returned (librdkafka 2.16, its issues 5456 and 5511).
         "metadata.recovery.strategy": "none",
     }
 
