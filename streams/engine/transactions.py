@@ -118,10 +118,10 @@ class Transactions:
         producer = self._producer
         if producer is None:
             producer = self._renew()
-        producer.poll(0)  # reports that an aborted transaction left behind
-        self._refused.clear()
         asked_to_commit = False
         try:
+            producer.poll(0)  # reports that an aborted transaction left behind
+            self._refused.clear()
             producer.begin_transaction()
             for output in outputs:
                 self._produce(producer, output)
@@ -179,7 +179,8 @@ class Transactions:
             self._until_settled(ask)
         finally:
             consumer.close()
-        return all(position.offset >= wanted.offset for position, wanted in zip(found, offsets, strict=True))
+        behind = [position.offset >= wanted.offset for position, wanted in zip(found, offsets, strict=True)]
+        return bool(behind) and all(behind)
 
     def _until_settled(self, call: Callable[[], Any]) -> None:
         """Repeat a call that timed out or met a passing error: its outcome is open until the broker has answered."""

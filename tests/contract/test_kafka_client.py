@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -302,6 +303,7 @@ async def transactions(settings: KafkaSettings) -> AsyncIterator[Callable[..., A
         made = Transactions(
             engine_kafka.transactional_producer(settings, client_id="test", transactional_id=settings.namespace + name),
             engine_kafka.producer(settings, client_id="test"),
+            engine_kafka.group_positions(settings, client_id="test", group_id=f"{settings.namespace}group"),
             namespace=settings.namespace,
         )
         await made.start()
@@ -339,23 +341,47 @@ async def test_a_successor_aborts_what_is_open_and_fences_its_predecessor(
     error = refused.value.args[0]
     assert error.fatal()
     assert error.code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError._FATAL)
-    with pytest.raises(FencedError):
+    with pytest.raises(TransientError, match="given up"):
         await predecessor.commit([output(b"old")], offsets=[], metadata=metadata)
     values, _ = read_values(reader(settings, consumers, TopicPartition(topic, 0, OFFSET_BEGINNING)))
     assert values == [b"new"]
 
 
-async def test_a_fenced_producer_learns_it_with_its_next_commit(
-    topic: str, joined: Consumer, transactions: Callable[..., Any]
+async def test_a_fenced_producer_is_renewed_with_its_next_commit(
+    settings: KafkaSettings,
+    topic: str,
+    joined: Consumer,
+    consumers: list[Consumer],
+    transactions: Callable[..., Any],
 ) -> None:
-    """Also one that had nothing open when its successor came."""
-    assert topic
+    """That one commit is given up, whole; the same outputs can be sent again. A timeout looks no different."""
     predecessor = await transactions()
     metadata = joined.consumer_group_metadata()
     await predecessor.commit([output(b"1")], offsets=[], metadata=metadata)
     await transactions()
-    with pytest.raises(FencedError):
+    with pytest.raises(TransientError, match="given up"):
         await predecessor.commit([output(b"2")], offsets=[], metadata=metadata)
+    await predecessor.commit([output(b"2")], offsets=[], metadata=metadata)
+    values, _ = read_values(reader(settings, consumers, TopicPartition(topic, 0, OFFSET_BEGINNING)))
+    assert values == [b"1", b"2"]
+
+
+async def test_a_producer_that_is_fenced_again_and_again_stops(
+    topic: str, joined: Consumer, transactions: Callable[..., Any]
+) -> None:
+    """Somebody else uses its transactional id: two that renew themselves in turn would never get anything done."""
+    assert topic
+    metadata = joined.consumer_group_metadata()
+    writing = await transactions()
+
+    async def until_it_stops() -> None:
+        for _ in range(10):
+            await transactions()
+            with suppress(TransientError):
+                await writing.commit([output(b"1")], offsets=[], metadata=metadata)
+
+    with pytest.raises(FencedError, match="in a row"):
+        await until_it_stops()
 
 
 def test_a_record_above_the_clients_own_limit_is_refused_by_produce(settings: KafkaSettings, topic: str) -> None:
