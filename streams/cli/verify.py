@@ -22,7 +22,8 @@ from streams.cli.context import (
 )
 from streams.cli.display import plain, progress_console, result_console
 from streams.clients.verification.findings import Finding
-from streams.clients.verification.verifier import Report, Scope, Verifier
+from streams.clients.verification.report import Report, Scope
+from streams.clients.verification.verifier import Verifier
 from streams.errors import TransientError
 from streams.settings import Settings
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
-from integration.cli.conftest import Command, StartWorker
+from integration.cli.conftest import Command, PublishRaw, StartWorker
 
 from schemas.ids import UserKey
 from schemas.outcome import LedgerEntry
@@ -235,6 +235,22 @@ def test_books_that_do_not_balance_are_named(
     assert counts(report) == {"two_outcomes": 2}
     assert report["findings"][0]["examples"] == ["record conversation.events.v1 1/2 to 3"]
     assert counts(verified(memstream, "--repair"), "left") == {"two_outcomes": 2}
+
+
+def test_dead_letters_and_their_redrive_balance(
+    memstream: Command, start_worker: StartWorker, settled: Settled, publish_raw: PublishRaw
+) -> None:
+    """What cannot be decoded is dead-lettered by both lanes, goes back, and fails again: the books bear it all."""
+    publish(memstream, range(40))
+    publish_raw(b"no event", key=b"default/u1", partition=2)
+    start_worker()
+    settled()
+    assert memstream("dlq", "redrive", "--all", "--yes").returncode == 0
+    settled()
+    report = verified(memstream)
+    assert report["sound"], report["findings"]
+    dead = {page["stage"]: page["dead_lettered"] for page in report["books"]}
+    assert (dead["record"], dead["extract"]) == (2, 2)
 
 
 def test_what_is_away_or_wrong_has_its_exit_code(memstream: Command) -> None:

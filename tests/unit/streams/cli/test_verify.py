@@ -6,7 +6,7 @@ from rich.console import Console
 
 from streams.cli.verify import report_view
 from streams.clients.verification.findings import Fault, Findings, Kind
-from streams.clients.verification.verifier import Mended, Report, StageBooks
+from streams.clients.verification.report import Mended, Report, StageBooks
 
 BOOKS = [
     StageBooks(

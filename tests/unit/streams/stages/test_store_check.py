@@ -132,15 +132,18 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     await opened.close()
 
 
-scripts = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.booleans()), max_size=20)
+scripts = st.lists(
+    st.tuples(st.integers(0, 1), st.integers(0, 1), st.sampled_from([False, False, True])), min_size=4, max_size=15
+)
 
 
-@given(scripts, st.integers(0, 20), st.integers(0, 20))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(scripts, st.data())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_older_copy_becomes_what_was_settled(
-    tmp_path_factory: pytest.TempPathFactory, script: list[tuple[int, int, bool]], copied_at: int, position: int
+    tmp_path_factory: pytest.TempPathFactory, script: list[tuple[int, int, bool]], data: st.DataObject
 ) -> None:
     """Whatever moment a store was copied at, wiped included, it ends as the fold up to index's position, or ahead."""
+    copied_at, position = data.draw(st.integers(0, len(script))), data.draw(st.integers(0, len(script)))
     log = InProcessLog()
     told = say(log, script)
     store = await open_store(tmp_path_factory.mktemp("store") / "store.db")
@@ -204,15 +207,25 @@ async def test_memories_that_went_without_their_heads_are_missed(store: Store) -
     assert await contents(store, {user}) == fold(told)
 
 
-async def test_a_memory_that_the_log_does_not_know_stays(store: Store) -> None:
+async def test_a_rebuild_leaves_a_memory_that_the_log_does_not_know(store: Store) -> None:
     """Another worker may have written it a moment ago; only verification looks that up."""
     log = InProcessLog()
-    told = say(log, [(0, 0, False), (0, 1, False), (1, 0, False)])
-    await settle(log, store, 2)
-    await StoreCheck(store, reader=log).ensure(PARTITION, position=1)
-    await StoreCheck(store, reader=log).ensure(PARTITION, position=3)
+    told = say(log, [(0, 0, False), (1, 0, False), (0, 1, False)])
+    await settle(log, store, 3)
+    await store.delete(told[1].user, [told[1].memory_id])
+    await StoreCheck(store, reader=log).ensure(PARTITION, position=2)
 
     assert await contents(store, {change.user for change in told}) == fold(told)
+
+
+async def test_a_rebuild_brings_older_memories_up_to_date_and_erases_what_was_erased(store: Store) -> None:
+    """A copy from before a change has the memory as it was then, and may have one that is to be forgotten."""
+    log = InProcessLog()
+    told = say(log, [(0, 0, False), (0, 1, False), (0, 0, False), (0, 1, True)])
+    await settle(log, store, 2)
+    await StoreCheck(store, reader=log).ensure(PARTITION, position=4)
+
+    assert [(m.memory_id, m.revision) for m in await store.memories(told[0].user)] == [(told[0].memory_id, 3)]
 
 
 async def test_index_checks_before_it_reads_on(store: Store) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from unit.streams.clients.log_of_messages import START, LogOfMessages
+from unit.streams.clients.verification.test_watermarks import candidate
 from unit.streams.clients.verification.users_changes import PARTITION, USER, change, head_of
 
 from schemas import headers
@@ -159,3 +160,16 @@ def test_only_the_users_in_scope_are_judged() -> None:
     found = PartitionLog(log, PARTITION, positions=positions, wanted=lambda user: user.user_id == "nobody")
     found.read_changes()
     assert (found.faults, found.fold.changes, found.heads) == ([], 0, 0)
+
+
+def test_a_candidate_that_went_back_may_come_behind_its_watermark() -> None:
+    """Its note tells the copy from a candidate that a watermark had promised to be there before."""
+    for redriven in (True, False):
+        log = sound_log()
+        late = log.write(topics.CANDIDATES, PARTITION, candidate(2))
+        if redriven:
+            fields = {"stage": "embed", "topic": topics.CANDIDATES.name, "offset": 0, "to_offset": late}
+            note = Redriven(redriven_at=START, partition=PARTITION, to_partition=PARTITION, **fields)  # type: ignore[arg-type]
+            log.write(topics.DLQ, PARTITION, note)
+        ahead = [fault.example for fault in judged(log).faults if fault.kind is Kind.WATERMARK_AHEAD]
+        assert len(ahead) == (0 if redriven else 1)
