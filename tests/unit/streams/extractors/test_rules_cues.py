@@ -76,3 +76,23 @@ def test_sentences_without_a_cue_change_nothing(text: str) -> None:
         patch.setattr(rules, "_sentences", lambda _: every_rule)
         expected = list(_TurnReader(turn(text)).statements())
     assert list(_TurnReader(turn(text)).statements()) == expected
+
+
+@pytest.mark.parametrize("word", ["I", "we", "my", "our", "me", "us"])
+def test_each_person_is_a_cue(word: str) -> None:
+    """Words for the speaker, and nothing else, make a statement of what somebody else did."""
+    assert list(_TurnReader(turn(f"The nurse showed {word} an old bike")).statements())
+    assert not list(_TurnReader(turn("The nurse showed Tom an old bike")).statements())
+
+
+@pytest.mark.parametrize(
+    "verb",
+    """adopted applied booked bought finished graduated joined married met moved passed quit ran saw signed started took
+    tried visited went got relocated""".split(),  # noqa: SIM905 (a list of quoted words hides the words)
+)
+def test_each_verb_without_a_subject_is_a_cue(verb: str) -> None:
+    """A verb that may stand without its subject is read as the speaker's."""
+    place = {"signed": "up at Bosch today", "got": "a job at Bosch", "relocated": "to Berlin"}.get(
+        verb, "to Bosch today"
+    )
+    assert list(_TurnReader(turn(f"{verb.capitalize()} {place}")).statements())
