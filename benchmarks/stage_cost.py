@@ -2,7 +2,7 @@
 
 Each round is a process of its own (`benchmarks.stage_round`). With `--against` another checkout takes turns with this
 one over the same turns, so that a ratio of the two means something on a shared machine; the bytes that both wrote are
-compared.
+compared. Of several rounds the least counts: whatever else runs on the machine only ever adds.
 """
 
 import os
@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 
 import click
 import msgspec
@@ -38,13 +37,13 @@ def run_round(checkout: Path, *, turns: int, users: int, profile: bool = False) 
 
 
 def stage_us(rounds: Sequence[Round], stage: str, *, turns: int) -> float:
-    """Median microseconds a turn that a stage takes."""
-    return median(found.stages[stage].own_s for found in rounds) / turns * 1e6
+    """Microseconds a turn that a stage takes."""
+    return min(found.stages[stage].own_s for found in rounds) / turns * 1e6
 
 
 def total_us(rounds: Sequence[Round], *, turns: int) -> float:
-    """Median microseconds a turn that all stages take."""
-    return median(sum(cost.own_s for cost in found.stages.values()) for found in rounds) / turns * 1e6
+    """Microseconds a turn that all stages take."""
+    return sum(stage_us(rounds, stage, turns=turns) for stage in rounds[0].stages)
 
 
 def rows(rounds: Sequence[Round], *, turns: int, prefix: str = "") -> list[Row]:
@@ -53,7 +52,7 @@ def rows(rounds: Sequence[Round], *, turns: int, prefix: str = "") -> list[Row]:
     for stage, first in rounds[0].stages.items():
         found.append(row(f"{prefix}{stage}", stage_us(rounds, stage, turns=turns), "us/turn"))
         for step in (step for step in _STEPS if step in first.steps):
-            took_s = median(one.stages[stage].steps[step] for one in rounds)
+            took_s = min(one.stages[stage].steps[step] for one in rounds)
             found.append(row(f"{prefix}{stage}.{step}", took_s / turns * 1e6, "us/turn"))
     return [*found, row(f"{prefix}all", total_us(rounds, turns=turns), "us/turn")]
 
@@ -71,7 +70,7 @@ def compared(ours: Sequence[Round], others: Sequence[Round], *, turns: int) -> d
 @click.command()
 @click.option("--turns", type=click.IntRange(min=100), default=10_000, show_default=True)
 @click.option("--users", type=click.IntRange(min=1), default=1_000, show_default=True)
-@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="The median counts.")
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="The least counts.")
 @click.option("--against", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Another checkout.")
 @click.option(
     "--profile", is_flag=True, help="One round under cProfile, printed on standard error; times are inflated."
@@ -83,9 +82,11 @@ def main(turns: int, users: int, rounds: int, against: Path | None, *, profile: 
     ours: list[Round] = []
     others: list[Round] = []
     try:
-        for _ in range(1 if profile else rounds):
+        for number in range(1 if profile else rounds):
+            if against is not None and number % 2:
+                others.append(run_round(against.resolve(), turns=turns, users=users))
             ours.append(run_round(_HERE, turns=turns, users=users, profile=profile))
-            if against is not None:
+            if against is not None and not number % 2:  # neither always comes first
                 others.append(run_round(against.resolve(), turns=turns, users=users))
     except subprocess.CalledProcessError as error:
         click.echo(f"error: a round ended with exit code {error.returncode}: see above", err=True)

@@ -79,5 +79,5 @@ def cloudevent(*, event_id: str, event_type: str, source: str, time: datetime | 
         ("content-type", b"application/json"),
     ]
     if time is not None:
-        headers.append(("ce_time", time.isoformat().replace("+00:00", "Z").encode()))
+        headers.append(("ce_time", msgspec.json.encode(time)[1:-1]))  # RFC 3339, without the quotes
     return headers

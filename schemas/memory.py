@@ -185,6 +185,11 @@ def pair_digest(memory_id: str, revision: int) -> int:
     return int.from_bytes(blake2b(f"{memory_id}@{revision}".encode(), digest_size=16).digest(), "big")
 
 
+def digest_bytes(total: int) -> bytes:
+    """A sum of pairs as it stands in `Head.digest`."""
+    return (total % (1 << 128)).to_bytes(16, "big")
+
+
 def replace_in_digest(digest: bytes, memory_id: str, *, old_revision: int | None, new_revision: int | None) -> bytes:
     """The digest after one memory went from one revision to another.
 
@@ -199,4 +204,4 @@ def replace_in_digest(digest: bytes, memory_id: str, *, old_revision: int | None
         total -= pair_digest(memory_id, old_revision)
     if new_revision is not None:
         total += pair_digest(memory_id, new_revision)
-    return (total % (1 << 128)).to_bytes(16, "big")
+    return digest_bytes(total)

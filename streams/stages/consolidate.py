@@ -124,10 +124,10 @@ class Consolidate:
             if kept is None:
                 continue  # lost while the transaction was ending
             for user, draft in users.items():
-                kept.users[user] = draft.merge()
+                merged = kept.users[user] = draft.merge()
                 kept.users.move_to_end(user)
-                if draft.head.revision:
-                    kept.heads[user] = draft.head
+                if merged.head.revision:
+                    kept.heads[user] = merged.head
 
     def due(self, *, at_end: frozenset[int]) -> list[Output]:  # noqa: ARG002
         """No clock."""
@@ -145,13 +145,13 @@ class Consolidate:
 
     def _added(self, draft: Draft, candidate: Candidate) -> MemoryChange:
         return MemoryChange(
-            change_id=ids.change_id(candidate.memory_id, Op.ADDED, candidate.cause, draft.head.forgets),
+            change_id=ids.change_id(candidate.memory_id, Op.ADDED, candidate.cause, draft.forgets),
             op=Op.ADDED,
             cause=candidate.cause,
             generation=self._generation,
             tenant=candidate.tenant,
             user_id=candidate.user_id,
-            revision=draft.head.revision + 1,
+            revision=draft.revision + 1,
             memory_id=candidate.memory_id,
             kind=candidate.kind,
             conversation_id=candidate.conversation_id,
@@ -170,13 +170,13 @@ class Consolidate:
 
     def _reinforced(self, draft: Draft, known: Memory, candidate: Candidate, new_sources: list[str]) -> MemoryChange:
         return MemoryChange(
-            change_id=ids.change_id(known.memory_id, Op.REINFORCED, candidate.cause, draft.head.forgets),
+            change_id=ids.change_id(known.memory_id, Op.REINFORCED, candidate.cause, draft.forgets),
             op=Op.REINFORCED,
             cause=candidate.cause,
             generation=self._generation,
             tenant=known.tenant,
             user_id=known.user_id,
-            revision=draft.head.revision + 1,
+            revision=draft.revision + 1,
             memory_id=known.memory_id,
             kind=known.kind,
             conversation_id=known.conversation_id,
@@ -213,7 +213,7 @@ class Consolidate:
         base = kept.users.get(user)
         if base is None:
             base = UserMemories(Head(tenant=user.tenant, user_id=user.user_id, generation=self._generation))
-        return Draft(base, base.head)
+        return Draft(base)
 
     async def _make_room(self, kept: _Partition, *, keep: Any) -> None:
         """Let the least recently used users go, but only those that the store has completely."""
@@ -233,7 +233,7 @@ _WATERMARK_HEADERS: headers.Headers = [
 
 
 def _changed(users: dict[UserKey, Draft]) -> dict[UserKey, Head]:
-    return {user: draft.head for user, draft in users.items() if draft.head.revision != draft.base.head.revision}
+    return {user: draft.head() for user, draft in users.items() if draft.revision != draft.base.head.revision}
 
 
 def _change_outputs(

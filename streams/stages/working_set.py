@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from schemas.ids import UserKey
-from schemas.memory import Head, Memory, MemoryChange, Op, replace_in_digest
+from schemas.memory import Head, Memory, MemoryChange, Op, digest_bytes, pair_digest
 from streams.analysis import normalized
 
 
@@ -50,16 +50,43 @@ class Draft:
 
     Attributes:
         base: as committed; stays untouched.
-        head: after the changes so far.
+        revision: the head's, after the changes so far; so are the next two.
+        memories: how many there are.
+        pairs: the sum that the head's digest is made of.
         added_turn_ids: new turns.
         changed_facts: new or newer facts.
     """
 
     base: UserMemories
-    head: Head
+    revision: int = field(init=False)
+    memories: int = field(init=False)
+    pairs: int = field(init=False)
     added_turn_ids: set[str] = field(default_factory=set)
     changed_facts: dict[str, Memory] = field(default_factory=dict)
     changed_texts: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        head = self.base.head
+        self.revision, self.memories, self.pairs = head.revision, head.memories, int.from_bytes(head.digest, "big")
+
+    @property
+    def forgets(self) -> int:
+        """How many forgets came before."""
+        return self.base.head.forgets
+
+    def head(self) -> Head:
+        """Sums up the user after the changes so far."""
+        base = self.base.head
+        return Head(
+            tenant=base.tenant,
+            user_id=base.user_id,
+            generation=base.generation,
+            revision=self.revision,
+            digest=digest_bytes(self.pairs),
+            memories=self.memories,
+            forgets=base.forgets,
+            fences=base.fences,
+        )
 
     def has_turn(self, memory_id: str) -> bool:
         """Whether this turn is a memory already."""
@@ -77,32 +104,23 @@ class Draft:
 
     def apply(self, change: MemoryChange) -> None:
         """Take one change in; its revision is the head's next one."""
-        memory = Memory.after(change)
-        before = self.fact(memory.memory_id) if change.op is not Op.ADDED else None
-        self.head = Head(
-            tenant=self.head.tenant,
-            user_id=self.head.user_id,
-            generation=self.head.generation,
-            revision=change.revision,
-            digest=replace_in_digest(
-                self.head.digest,
-                memory.memory_id,
-                old_revision=before.revision if before is not None else None,
-                new_revision=change.revision,
-            ),
-            memories=self.head.memories + (change.op is Op.ADDED),
-            forgets=self.head.forgets,
-            fences=self.head.fences,
-        )
-        if memory.kind == "turn":
-            self.added_turn_ids.add(memory.memory_id)
+        memory_id = change.memory_id
+        if change.op is Op.ADDED:
+            self.memories += 1
+        elif (before := self.fact(memory_id)) is not None:
+            self.pairs -= pair_digest(memory_id, before.revision)
+        self.pairs += pair_digest(memory_id, change.revision)
+        self.revision = change.revision
+        if change.kind == "turn":
+            self.added_turn_ids.add(memory_id)
         else:
-            self.changed_facts[memory.memory_id] = memory
-            self.changed_texts[normalized(memory.text)] = memory.memory_id
+            memory = Memory.after(change)
+            self.changed_facts[memory_id] = memory
+            self.changed_texts[normalized(memory.text)] = memory_id
 
     def merge(self) -> UserMemories:
         """The user's memories once the batch has committed."""
-        self.base.head = self.head
+        self.base.head = self.head()
         self.base.turn_ids |= self.added_turn_ids
         self.base.facts |= self.changed_facts
         self.base.by_text |= self.changed_texts
@@ -111,10 +129,7 @@ class Draft:
 
 def digest_of(memories: Iterable[Memory]) -> bytes:
     """The digest that a head of exactly these memories carries."""
-    digest = bytes(16)
-    for memory in memories:
-        digest = replace_in_digest(digest, memory.memory_id, old_revision=None, new_revision=memory.revision)
-    return digest
+    return digest_bytes(sum(pair_digest(memory.memory_id, memory.revision) for memory in memories))
 
 
 def matches(head: Head, stored: Head | None) -> bool:

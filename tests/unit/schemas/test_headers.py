@@ -58,3 +58,10 @@ def test_cloudevent_headers_follow_the_kafka_binding() -> None:
         "ce_time": b"2025-03-01T10:00:00Z",
     }
     assert "ce_time" not in dict(headers.cloudevent(event_id="e", event_type="t", source="s"))
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_the_time_of_a_cloudevent_is_in_iso_form(time: datetime) -> None:
+    """Times are RFC 3339 in UTC, with microseconds only where there are some."""
+    written = dict(headers.cloudevent(event_id="e", event_type="t", source="s", time=time))
+    assert written["ce_time"].decode() == time.isoformat().replace("+00:00", "Z")

@@ -4,7 +4,6 @@ Over 400 lines because the examples of all rules stand side by side, English and
 """
 
 import asyncio
-import re
 from datetime import UTC, datetime
 
 import pytest
@@ -12,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.window import Window, WindowTurn
-from streams.extractors import rules
 from streams.extractors.protocol import Fact
 from streams.extractors.rules import MAX_SENTENCE_CHARACTERS, RulesExtractor, _TurnReader
 from streams.extractors.rules_chinese import CHINESE
@@ -357,59 +355,3 @@ def test_facts_depend_on_their_own_turn_only(contents: list[str]) -> None:
     assert {source for fact in together for source in fact.source_event_ids} == {
         one.event_id for one in turns if facts(one)
     }
-
-
-@settings(deadline=None, max_examples=400)
-@given(st.sampled_from(ENGLISH.slots + ENGLISH.statements).flatmap(lambda rule: st.from_regex(rule.pattern)))
-def test_no_rule_matches_without_a_cue(text: str) -> None:
-    """Whatever an English rule matches has a cue, so a sentence in ASCII without one needs no rule."""
-    text = text.strip()
-    if text.isascii() and any(rule.pattern.match(text) for rule in ENGLISH.slots + ENGLISH.statements):
-        assert not ENGLISH.cues.isdisjoint(re.findall(r"\w+", text.lower()))
-
-
-_SPOKEN = st.lists(
-    st.sampled_from(
-        [
-            *(
-                "I live in Berlin.",
-                "Moved to Rome!",
-                "Bought a new bike yesterday morning.",
-                "My sister works as a nurse;",
-            ),
-            *(
-                "it was fine, thanks.",
-                "Nova!",
-                "The soup was better than expected",
-                "Could you remind me?",
-                "Thanks - ",
-            ),
-            *(
-                "Tom says: ask us.",
-                "We tried it, and I'm a teacher now.",
-                "If not,",
-                "started working at Siemens",
-                "\n",
-            ),
-            *(
-                "我住在上海。",
-                "搬到了北京。",
-                "I’m 34.",
-                "went there with them twice",
-                "Hi Nova, then got a job at Bosch.",
-            ),
-        ]
-    ),
-    max_size=6,
-).map(" ".join)
-
-
-@settings(deadline=None)
-@given(_SPOKEN)
-def test_sentences_without_a_cue_change_nothing(text: str) -> None:
-    """Facts are the same when every rule is tried on every sentence."""
-    every_rule = [s._replace(may_match=True) for s in rules._sentences(text)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rules, "_sentences", lambda _: every_rule)
-        expected = list(_TurnReader(turn(text)).statements())
-    assert list(_TurnReader(turn(text)).statements()) == expected
