@@ -77,16 +77,29 @@ class Contest:
             events.fill(self._kafka, CONVERSATION_EVENTS.name, self._records, step.say)
 
     def round(self, number: int) -> None:
-        """Let every contender run once.
+        """Let every contender run once. A peer that fails is left out of the round.
 
         Raises:
-            ContestError: one failed, or did not do what it claims.
+            ContestError: one of ours, or of the bare clients, failed or did not do what it claims.
         """
         with self._progress.step(f"round {number}") as step:
             for contender in CONTENDERS:
-                if contender.name not in self.missing:
-                    step.say(contender.name)
-                    self.results.setdefault(contender.name, []).append(self._measure(contender, step))
+                if not self._has(contender):
+                    continue
+                step.say(contender.name)
+                try:
+                    result = self._measure(contender, step)
+                except ContestError as error:
+                    if contender.environment is Environment.OURS:
+                        raise
+                    self._progress.note(f"left out of round {number}: {error}")
+                    self.missing[contender.name] = f"left out of round {number}: {_last_line(error)}"
+                else:
+                    self.results.setdefault(contender.name, []).append(result)
+                    self._progress.note(f"{contender.name}: {result.rate_per_s:,.0f} events/s")
+
+    def _has(self, contender: Contender) -> bool:
+        return contender.environment in self._pythons
 
     def _measure(self, contender: Contender, step: Step) -> Result:
         self._run += 1
@@ -109,7 +122,6 @@ class Contest:
             step.say(f"{contender.name}: checking")
             written = outputs.committed_numbers(self._kafka, output) if output else None
             contest.check(contender, result, records=self._records, outputs=written)
-        self._progress.note(f"{contender.name}: {result.rate_per_s:,.0f} events/s")
         return result
 
     def _result(self, contender: Contender, task: Task) -> Result:
@@ -137,6 +149,10 @@ class Contest:
         finally:
             for deleted in self._admin.delete_topics([name]).values():
                 deleted.result(_CALL_S)
+
+
+def _last_line(error: ContestError) -> str:
+    return str(error).strip().splitlines()[-1]
 
 
 @contextmanager

@@ -77,6 +77,14 @@ CONTENDERS: tuple[Contender, ...] = (
         note="take(500, 0.1), raw; commits offsets every 2.8 s, its default",
     ),
     Contender(
+        name="consume.faust_take_uvloop",
+        module="faust_stock",
+        mode="take_uvloop",
+        environment=Environment.FAUST,
+        slow=True,
+        note="the same on uvloop, which it offers as an option",
+    ),
+    Contender(
         name="consume.faust_noack",
         module="faust_stock",
         mode="noack",
@@ -121,7 +129,7 @@ RATIOS: Mapping[str, tuple[str, str]] = {
     "eos_vs_quix": ("eos.ours", "eos.quix"),
     "eos_vs_stock_faust": ("eos.ours", "eos.faust"),
 }
-"""Name to the two rows whose medians are divided."""
+"""Name to the two rows whose medians are divided. Stock Faust is Faust as it comes, on its default event loop."""
 
 
 def check(contender: Contender, result: Result, *, records: int, outputs: Sequence[int] | None) -> None:
@@ -159,17 +167,15 @@ def rows(results: Mapping[str, Sequence[Result]], missing: Mapping[str, str]) ->
 
     Args:
         results: by contender, one a round.
-        missing: contender to why it took no part; its row stays, without a value.
+        missing: contender to why it took no part, or not in every round; its row stays, if need be without a value.
     """
-    return [
-        number
-        for contender in CONTENDERS
-        for number in (
-            _rows(contender.name, results[contender.name])
-            if contender.name in results
-            else [Row(f"{contender.name}.rate", None, f"events/s ({missing[contender.name]})")]
-        )
-    ]
+    found: list[Row] = []
+    for name in (contender.name for contender in CONTENDERS):
+        took_part = results.get(name, ())
+        found += _rows(name, took_part) if took_part else [Row(f"{name}.rate", None, "events/s")]
+        if name in missing:
+            found.append(row(f"{name}.rounds", len(took_part), f"rounds ({missing[name]})"))
+    return found
 
 
 def _rows(name: str, results: Sequence[Result]) -> list[Row]:

@@ -21,7 +21,7 @@ from topology import keys
 _TENANT = "bench"
 _USERS = 1000
 _START = datetime(2025, 3, 1, 8, 0, tzinfo=UTC)
-_CONTENT = "We tried the new place near the station on {}, and it was good."
+_CONTENT = "The soup they had on {} was good."
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _FLUSH_S = 60.0
 _SAY_EVERY = 50_000
@@ -42,7 +42,7 @@ def numbered(records: int, partitions: int) -> Iterator[tuple[int, bytes, bytes]
         turn = Turn(
             tenant=_TENANT,
             user_id=users[partition][offset % len(users[partition])],
-            conversation_id=f"conversation-{number // 100_000}",
+            conversation_id=f"c-{number // 100_000}",
             event_id=f"{number:010d}",
             role="user",
             content=_CONTENT.format(_DAYS[number % len(_DAYS)]),
