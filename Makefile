@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 OUT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit check format lock stack-up stack-down bench-pipeline clean
+.PHONY: help demo test test-unit check format lock stack-up stack-down bench-engine bench-pipeline clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ stack-up: $(READY) ## start Kafka, Redis and Weaviate as native processes
 
 stack-down: $(READY) ## stop them; their data stays
 	$(PY) -m streams.cli.main stack down
+
+bench-engine: $(READY) ## events/s through the engine, beside bare clients, Faust, Quix Streams, Bytewax (OUT=file.json)
+	$(PY) -m benchmarks.engine $(if $(OUT),--out $(OUT))
 
 bench-pipeline: $(READY) ## turns/s from publish to searchable, beside each store alone (OUT=file.json)
 	$(PY) -m benchmarks.pipeline $(if $(OUT),--out $(OUT))
