@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 OUT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit check format lock stack-up stack-down bench-engine bench-pipeline clean
+.PHONY: help demo test chaos test-unit check format lock stack-up stack-down bench-engine bench-pipeline clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -18,6 +18,9 @@ demo: $(READY) ## a conversation, remembered: the whole pipeline on a small stac
 
 test: $(READY) ## all tests, on real Kafka, Redis and Weaviate that it starts itself
 	$(PY) -m pytest
+
+chaos: $(READY) ## workers, brokers and stores are killed, frozen and taken away; histories are judged afterwards
+	$(PY) -m pytest tests/chaos
 
 test-unit: $(READY) ## the tests that need no stack
 	$(PY) -m pytest tests/unit

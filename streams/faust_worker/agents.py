@@ -18,6 +18,7 @@ from faust import StreamT
 from streams.clock import Clock
 from streams.engine.chunk import Chunk
 from streams.engine.stage import Stage
+from streams.engine.steps import Observe, unobserved
 from streams.faust_worker.app import StageApp
 from streams.settings import Settings
 from streams.stages import consolidate, embed, extract, index, invalidate, record
@@ -39,9 +40,19 @@ STAGES: dict[StageName, Callable[[Settings, Clock], Stage[Any]]] = {
 }
 
 
-def create_app(name: StageName, *, settings: Settings, instance: str, clock: Clock, jitter: random.Random) -> StageApp:
+def create_app(
+    name: StageName,
+    *,
+    settings: Settings,
+    instance: str,
+    clock: Clock,
+    jitter: random.Random,
+    observe: Observe = unobserved,
+) -> StageApp:
     """The Faust app of one stage, with its agent."""
-    app = StageApp(STAGES[name](settings, clock), settings=settings, instance=instance, clock=clock, jitter=jitter)
+    app = StageApp(
+        STAGES[name](settings, clock), settings=settings, instance=instance, clock=clock, jitter=jitter, observe=observe
+    )
     topic = app.topic(
         settings.kafka.namespace + app.stage.spec.reads.name, key_serializer="raw", value_serializer="raw"
     )

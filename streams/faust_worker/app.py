@@ -17,6 +17,7 @@ from streams.engine import kafka
 from streams.engine.poller import Poller
 from streams.engine.runner import Runner
 from streams.engine.stage import Stage
+from streams.engine.steps import Observe, unobserved
 from streams.engine.transactions import Transactions
 from streams.settings import Settings
 from topology import keys
@@ -61,6 +62,7 @@ class StageApp(faust.App):
         instance: of this process, the same after a restart; part of the static member id and of the transactional id.
         clock: what time it is.
         jitter: randomness of the backoff.
+        observe: told of each step of each batch.
 
     Attributes:
         failed: ends with the error that stopped the stage, or with none when it was stopped in order.
@@ -70,7 +72,14 @@ class StageApp(faust.App):
     consumer_generation_id = 0
 
     def __init__(
-        self, stage: Stage[Any], *, settings: Settings, instance: str, clock: Clock, jitter: random.Random
+        self,
+        stage: Stage[Any],
+        *,
+        settings: Settings,
+        instance: str,
+        clock: Clock,
+        jitter: random.Random,
+        observe: Observe = unobserved,
     ) -> None:
         spec = stage.spec
         group_id = spec.group_id(namespace=settings.kafka.namespace, generation=settings.worker.generation)
@@ -117,10 +126,12 @@ class StageApp(faust.App):
                 kafka.producer(settings.kafka, client_id=client_id),
                 kafka.group_positions(settings.kafka, client_id=client_id, group_id=group_id),
                 namespace=settings.kafka.namespace,
+                observe=observe,
             ),
             settings=settings,
             clock=clock,
             jitter=jitter,
+            observe=observe,
         )
         self.engine = Engine(self)
         self.failed: asyncio.Future[None] | None = None

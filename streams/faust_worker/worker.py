@@ -20,6 +20,7 @@ import uvloop
 
 from streams.clock import SystemClock
 from streams.engine.kafka import CLIENT_LOG
+from streams.engine.steps import Observe, unobserved
 from streams.errors import UsageError
 from streams.faust_worker.agents import create_app
 from streams.settings import Settings
@@ -31,13 +32,20 @@ log = structlog.get_logger("memstream.worker")
 _MAX_SLOTS = 256
 
 
-def run(settings: Settings, stages: Sequence[StageName], *, ready: Callable[[], None]) -> None:
+def run(
+    settings: Settings,
+    stages: Sequence[StageName],
+    *,
+    ready: Callable[[], None],
+    observe: Callable[[StageName], Observe] = lambda _: unobserved,
+) -> None:
     """Run stages until SIGINT or SIGTERM.
 
     Args:
         settings: everything.
         stages: which ones, at least one.
         ready: called once all stages are connected.
+        observe: gives what is told of each step of a stage's batches; tests let a worker die there.
 
     Raises:
         MemstreamError: a stage stopped by itself; its open batch is uncommitted and will be done again.
@@ -45,10 +53,15 @@ def run(settings: Settings, stages: Sequence[StageName], *, ready: Callable[[], 
     configure_logging(settings.worker.log_level)
     with ExitStack() as locks:
         instances = {stage: locks.enter_context(claim_instance(settings, stage)) for stage in stages}
-        uvloop.run(_run(settings, instances, ready))
+        uvloop.run(_run(settings, instances, ready, observe))
 
 
-async def _run(settings: Settings, instances: Mapping[StageName, str], ready: Callable[[], None]) -> None:
+async def _run(
+    settings: Settings,
+    instances: Mapping[StageName, str],
+    ready: Callable[[], None],
+    observe: Callable[[StageName], Observe],
+) -> None:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -65,7 +78,14 @@ async def _run(settings: Settings, instances: Mapping[StageName, str], ready: Ca
         ),
     )
     apps = [
-        create_app(name, settings=settings, instance=instance, clock=SystemClock(), jitter=random.Random())  # noqa: S311
+        create_app(
+            name,
+            settings=settings,
+            instance=instance,
+            clock=SystemClock(),
+            jitter=random.Random(),  # noqa: S311  (spreads retries, nothing more)
+            observe=observe(name),
+        )
         for name, instance in instances.items()
     ]
     for app in apps:
