@@ -6,7 +6,7 @@ Blocking; from an event loop, use `asyncio.to_thread`. A `StatusReader` that is 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from confluent_kafka import Message
@@ -77,7 +77,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         stages: in event order.
         windows: those of extract.
         open_dead_letters: of all stages.
-        caught_up: every record that was there when we looked is settled, through all stages. Windows may be open.
+        caught_up: every record that was there when we looked is settled, through all stages, and no transaction is
+            open. Windows may be open.
         checked_at: when we looked.
     """
 
@@ -120,30 +121,39 @@ class StatusReader:
         # Upstream first: a stage without lag has passed everything on to the next, which is looked at after it.
         positions = [self._position(spec) for spec in GRAPH]
         with ThreadPoolExecutor(max_workers=4, thread_name_prefix="status") as threads:
-            lags = threads.map(self._lag, GRAPH, (unread for _, unread in positions))
+            lags = threads.map(self._lag, GRAPH, (position.unread for position in positions))
             for done in [threads.submit(follower.catch_up) for follower in self._followers]:
                 done.result()
             members = self._scan.members([self._group(spec) for spec in GRAPH])
             now = self._clock.now()
             stages = [
-                self._stage(spec, started, members.get(self._group(spec), 0), lag, now)
-                for spec, (started, _), lag in zip(GRAPH, positions, lags, strict=True)
+                self._stage(spec, position.started, members.get(self._group(spec), 0), lag, now)
+                for spec, position, lag in zip(GRAPH, positions, lags, strict=True)
             ]
+        ending = any(position.ending for position in positions) or self._is_ending(topics.WINDOWS)
         oldest = min(self._windows.values(), default=None)
         return Status(
             stages=stages,
             windows=WindowStatus(open=len(self._windows), oldest_age_s=None if oldest is None else _age_s(oldest, now)),
             open_dead_letters=len(self._letters.open),
-            caught_up=all(stage.lag_records == 0 for stage in stages),
+            caught_up=not ending and all(stage.lag_records == 0 for stage in stages),
             checked_at=now,
         )
 
-    def _position(self, spec: StageSpec) -> tuple[bool, dict[int, range]]:
-        """Whether the stage has committed anything, and the offsets that it has still to settle."""
+    def _position(self, spec: StageSpec) -> "_Position":
         bounds = self._scan.bounds(spec.reads)
         committed = self._scan.committed(self._group(spec), spec.reads, bounds)
         unread = {p: range(max(kept.start, committed.get(p, 0)), kept.stop) for p, kept in bounds.items()}
-        return bool(committed), unread
+        return _Position(started=bool(committed), unread=unread, ending=self._is_ending(spec.reads, bounds))
+
+    def _is_ending(self, spec: topics.TopicSpec, bounds: dict[int, range] | None = None) -> bool:
+        """Whether a transaction on the topic has not ended everywhere.
+
+        A stage's position can be seen as committed milliseconds before the records of the same transaction can.
+        """
+        committed = bounds or self._scan.bounds(spec)
+        written = self._scan.bounds(spec, with_open=True)
+        return any(written[p].stop > kept.stop for p, kept in committed.items())
 
     def _lag(self, spec: StageSpec, unread: dict[int, range]) -> "_Lag":
         lag = _Lag()
@@ -184,6 +194,14 @@ class StatusReader:
             for window in _decoded(topics.WINDOWS, message):
                 if window.turns:
                     self._windows[key] = window.turns[0].recorded_at
+
+
+class _Position(NamedTuple):
+    """Where a stage stands: whether it has committed anything, what it has still to settle, what is being committed."""
+
+    started: bool
+    unread: dict[int, range]
+    ending: bool
 
 
 class _Lag:

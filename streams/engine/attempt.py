@@ -111,6 +111,7 @@ class Attempts:
         Raises:
             TransientError: nothing is committed; the same attempt may commit again while its leases are alive.
         """
+        # Together, with no await between: metadata that is newer than the look at the leases would let a commit pass.
         if not all(lease.alive for lease in attempt.raw.leases):
             raise TransientError("partitions of the batch were given back")
         metadata = self._group_metadata()

@@ -20,6 +20,7 @@ class Lease:
         start_offset: where reading began.
         closing: turns true once, when it is about to be given back: what comes now is dropped, the open batch may end.
         alive: turns false once, when the partition is revoked or lost; both threads read it.
+        lost: turns true with that when the group has taken it from us: somebody else may own it already.
         next_offset: behind the last record handed out.
         end_offset: the end of the partition as last reached; none while there is more to read.
     """
@@ -28,6 +29,7 @@ class Lease:
     start_offset: int
     closing: bool = False
     alive: bool = True
+    lost: bool = False
     next_offset: int = 0
     end_offset: int | None = None
 

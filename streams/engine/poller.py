@@ -15,7 +15,7 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.engine.chunk import Chunk, Lease, record_bytes
-from streams.errors import RefusedError
+from streams.errors import FencedError, RefusedError
 
 log = structlog.get_logger("memstream.engine")
 
@@ -27,6 +27,10 @@ _MAX_RECORDS = 4000
 
 _COMMITTED_TIMEOUT_S = 30.0
 """Longer than a predecessor's transaction can stay open (10 s), because the offset is not stable until it ends."""
+
+
+_COMMIT_ENDS_WITHIN_S = 30.0
+"""Longer than a transaction can stay open while the broker is there (10 s)."""
 
 
 class Owner(Protocol):
@@ -301,9 +305,15 @@ class Poller:
             if lost:
                 lease.alive = False
         # Returns only when every transaction that holds one of them has ended: until then the group waits for us.
-        asyncio.run_coroutine_threadsafe(self._owner.revoked(leases, lost=lost), self._loop).result(
-            self._revoke_deadline_s + 30
-        )
+        going = asyncio.run_coroutine_threadsafe(self._owner.revoked(leases, lost=lost), self._loop)
+        wait_s = self._revoke_deadline_s + _COMMIT_ENDS_WITHIN_S
+        try:
+            going.result(wait_s)
+        except TimeoutError:
+            raise FencedError(
+                f"{self._topic}: a commit on partitions that were taken from this worker has not ended within"
+                f" {wait_s:.0f} s: the broker does not answer. Nothing is lost: whoever has them next waits for it"
+            ) from None
         if partitions:
             consumer.incremental_unassign(partitions)
 

@@ -190,7 +190,7 @@ class Runner:
         going = frozenset(leases)
         # 1. Nothing of them is taken any more.
         for lease in leases:
-            lease.closing = True
+            lease.closing, lease.lost = True, lost
         self._poller.release(self._batcher.drop(going))
         # 2. Open batches may end within the deadline; one that has begun to commit always ends.
         ending = [batch.committed for batch in self._open if batch.raw.leases & going]
@@ -272,6 +272,8 @@ class Runner:
     async def _commit(self, batch: OpenBatch, attempt: Attempt) -> None:
         if batch not in self._open:
             raise FencedError("the partitions of the batch were lost while it committed")
+        if not all(lease.alive for lease in attempt.raw.leases):
+            raise TransientError("partitions of the batch were given back")  # whoever takes them back ends the batch
         batch.committing = True
         try:
             # Shielded: a transaction that has begun is ended, whoever cancels the batch meanwhile.
@@ -342,8 +344,8 @@ class Runner:
         while batch.work is not None and not batch.work.done():
             if not batch.committing:
                 batch.work.cancel()
-            elif not any(lease.alive for lease in batch.raw.leases):
-                return  # a commit of lost partitions is refused by the broker, which may be away for long
+            elif all(lease.lost for lease in batch.raw.leases):
+                return  # the broker refuses it, or the next owner waits for it; and the broker may be away for long
             await asyncio.wait({batch.work}, timeout=_COMMIT_ASKED_EVERY_S)
 
     async def _reload(self) -> None:

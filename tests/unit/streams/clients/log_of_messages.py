@@ -20,12 +20,14 @@ class LogOfMessages(LogScan):
     Attributes:
         groups: group id to partition to committed offset.
         group_members: group id to number of consumers.
+        open_from: topic and partition to the offset from which on a transaction has not ended.
     """
 
     def __init__(self) -> None:
         self.settings = KafkaSettings(partitions=PARTITIONS)
         self.groups: dict[str, dict[int, int]] = {}
         self.group_members: dict[str, int] = {}
+        self.open_from: dict[tuple[str, int], int] = {}
         self._records: dict[str, dict[int, list[Message]]] = {}
         self._ends: dict[tuple[str, int], int] = {}
 
@@ -60,8 +62,11 @@ class LogOfMessages(LogScan):
         self._ends[spec.name, partition] = self._ends.get((spec.name, partition), 0) + 1
 
     def bounds(self, spec: TopicSpec, *, with_open: bool = False) -> dict[int, range]:
-        """All offsets of each partition."""
-        return {partition: range(self._ends.get((spec.name, partition), 0)) for partition in range(PARTITIONS)}
+        """All offsets of each partition, or those below an open transaction."""
+        ends = {partition: self._ends.get((spec.name, partition), 0) for partition in range(PARTITIONS)}
+        if not with_open:
+            ends |= {partition: self.open_from.get((spec.name, partition), end) for partition, end in ends.items()}
+        return {partition: range(end) for partition, end in ends.items()}
 
     def read(self, spec: TopicSpec, ranges: Mapping[int, range]) -> Iterator[Message]:
         """The records in these offsets."""

@@ -74,6 +74,19 @@ def test_transaction_markers_are_no_lag() -> None:
     assert status.caught_up
 
 
+def test_a_commit_that_is_not_yet_visible_everywhere_is_not_caught_up() -> None:
+    """A stage's position is seen before its records are: until they are, there is something left to do."""
+    log = LogOfMessages()
+    log.write(topics.CONVERSATION_EVENTS, 1, BYTES)
+    log.write(topics.CHANGES, 1, BYTES)
+    log.write(topics.WINDOWS, 1, None)
+    log.groups = {spec.group_id(namespace="", generation=1): {1: 1} for spec in GRAPH}
+    assert reader(log).read().caught_up
+    for spec in (topics.CHANGES, topics.WINDOWS):
+        log.open_from = {(spec.name, 1): 0}
+        assert not reader(log).read().caught_up
+
+
 def test_lag_is_counted_from_the_committed_offset_and_dated_by_the_oldest_record() -> None:
     """Only what lies behind the commit counts, over all partitions; the oldest of it gives the age."""
     log = LogOfMessages()
