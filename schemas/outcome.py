@@ -40,6 +40,8 @@ class Reason(enum.StrEnum):
     """Larger than the limit for one event."""
     POISON = "poison"
     """The stage failed on this event and on no other of its batch."""
+    CRASH = "crash"
+    """The worker's process died each time it handled this event alone."""
     UNREADABLE_WINDOW = "unreadable_window"
     """The extractor failed on the window that this event closed; the dead letter carries the window."""
 

@@ -117,10 +117,13 @@ class RetrySettings(Group):
     Attributes:
         first_delay: before the first retry.
         max_delay: the backoff doubles up to this, with jitter.
+        max_crashes: so many deaths of the process at one place, and its events are tried one by one; so many more on
+            one event alone, and that is dead-lettered.
     """
 
     first_delay: timedelta = timedelta(milliseconds=100)
     max_delay: timedelta = timedelta(seconds=10)
+    max_crashes: int = 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,14 +14,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from confluent_kafka import TopicPartition
+
 from schemas.codec import Codec
 from streams.clock import Clock
 from streams.engine.batcher import RawBatch
 from streams.engine.decoding import Decoded, decode_batch
 from streams.engine.ledger import Failed, dead_letter_outputs, failed_of, ledger_outputs
+from streams.engine.quarantine import CrashError, mark_behind
 from streams.engine.stage import Answers, Decision, Output, Stage
 from streams.engine.steps import Observe, Step
-from streams.engine.transactions import Transactions, end_offsets
+from streams.engine.transactions import Transactions
 from streams.errors import TransientError
 
 
@@ -81,11 +84,27 @@ class Attempts:
         self._clock = clock
         self._observe = observe
 
-    async def decide(self, raw: RawBatch, *, given_up: Sequence[Failed] = ()) -> Attempt:
-        """Steps 1 and 2."""
+    async def decide(
+        self, raw: RawBatch, *, given_up: Sequence[Failed] = (), crash: CrashError | None = None
+    ) -> Attempt | None:
+        """Steps 1 and 2.
+
+        Args:
+            raw: what to decide.
+            given_up: those of its records that are settled as dead letters without asking the stage.
+            crash: what became of processes that decided it before.
+
+        Returns:
+            The attempt; none when the stage can do no more about a crash than to give the event up.
+        """
         decoded = decode_batch(raw, codec=self._codec, spec=self._stage.spec, given_up=given_up)
         self._observe(Step.TAKEN)
-        decision = await self._stage.decide(decoded.batch)
+        if crash is None:
+            decision = await self._stage.decide(decoded.batch)
+        elif (without := await self._stage.give_up(decoded.batch, crash)) is None:
+            return None
+        else:
+            decision = without
         for partition, verdicts in decoded.skipped.items():
             decision.verdicts.setdefault(partition, []).extend(verdicts)
         self._observe(Step.DECIDED)
@@ -119,10 +138,24 @@ class Attempts:
             raise TransientError("not a member of the group at the moment")
         await self._transactions.commit(
             self._outputs(attempt),
-            offsets=end_offsets(self._topic, attempt.raw.last_offsets),
+            offsets=[
+                TopicPartition(self._topic, part.lease.partition, part.last_offset + 1, mark_behind(part).to_text())
+                for part in sorted(attempt.raw.parts, key=lambda part: part.lease.partition)
+            ],
             metadata=metadata,
         )
         self._observe(Step.COMMITTED)
+
+    async def mark(self, places: Sequence[TopicPartition]) -> None:
+        """Commit positions that do not move, for the marks in their metadata.
+
+        Raises:
+            TransientError: nothing is committed.
+        """
+        metadata = self._group_metadata()
+        if metadata is None:
+            raise TransientError("not a member of the group at the moment")
+        await self._transactions.commit([], offsets=places, metadata=metadata)
 
     def _outputs(self, attempt: Attempt) -> list[Output]:
         decided_at = self._clock.now()

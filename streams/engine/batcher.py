@@ -29,6 +29,11 @@ class Part:
     records: Sequence[Message]
 
     @property
+    def first_offset(self) -> int:
+        """Of its oldest record."""
+        return cast("int", self.records[0].offset())
+
+    @property
     def last_offset(self) -> int:
         """Of its newest record."""
         return cast("int", self.records[-1].offset())
@@ -75,7 +80,7 @@ class RawBatch:
         """The records behind these offsets, by partition."""
         kept = (
             Part(part.lease, [m for m in part.records if cast("int", m.offset()) > offset])
-            if (offset := offsets.get(part.lease.partition, -1)) >= cast("int", part.records[0].offset())
+            if (offset := offsets.get(part.lease.partition, -1)) >= part.first_offset
             else part
             for part in self.parts
         )

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import Message
 
+from streams.engine.marks import NOTHING, Mark
+
 RECORD_OVERHEAD_BYTES = 512
 """What a record takes besides its value: the client's and Python's objects, key, and headers in the mean.
 
@@ -23,6 +25,10 @@ class Lease:
         lost: turns true with that when the group has taken it from us: somebody else may own it already.
         next_offset: behind the last record handed out.
         end_offset: the end of the partition as last reached; none while there is more to read.
+        first_offset: of the first record that is not settled, once it has been taken.
+        mark: what is known of the first records, should processes have died near them (`streams.engine.quarantine`).
+        marked_at: where this process has put a mark of its own; none when it has none.
+        proven: the position has moved on under this lease, and no mark stands there.
     """
 
     partition: int
@@ -32,6 +38,10 @@ class Lease:
     lost: bool = False
     next_offset: int = 0
     end_offset: int | None = None
+    first_offset: int | None = None
+    mark: Mark = NOTHING
+    marked_at: int | None = None
+    proven: bool = False
 
     def __post_init__(self) -> None:
         self.next_offset = self.start_offset

@@ -80,7 +80,7 @@ def _entry(spec: StageSpec, part: Part, verdicts: list[Verdict], *, decided_at: 
         stage=spec.name,
         topic=spec.reads.name,
         partition=partition,
-        first_offset=_offset(part.records[0]),
+        first_offset=part.first_offset,
         last_offset=part.last_offset,
         applied=len(part.records) - len(verdicts),
         filtered=filtered,

@@ -41,6 +41,7 @@ class OpenBatch:
         work: what is being done for it.
         asked: nothing is left but to perform and to commit, when its turn comes.
         committing: its commit has begun: it ends, whatever happens.
+        is_careful: processes have died near its records: no other batch is opened beside it.
         applied: later decisions build on its state.
     """
 
@@ -53,6 +54,7 @@ class OpenBatch:
     asked: bool = False
     committing: bool = False
     applied: bool = False
+    is_careful: bool = False
 
 
 async def settled(future: "asyncio.Future[bool]") -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from streams.engine import marks
 from streams.engine.chunk import Chunk, Lease, record_bytes
 from streams.errors import FencedError, RefusedError
 
@@ -245,7 +246,7 @@ class Poller:
                 position.offset = OFFSET_BEGINNING
         # 2. Assign exactly there, paused.
         consumer.incremental_assign(committed)
-        leases = [Lease(p.partition, max(p.offset, 0)) for p in committed]
+        leases = [Lease(p.partition, max(p.offset, 0), mark=marks.from_text(p.metadata)) for p in committed]
         for lease in leases:
             self._leases[lease.partition] = lease
             self._loading.add(lease.partition)

@@ -16,12 +16,13 @@ are still in memory, so nothing is rewound.
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
 import structlog
+from confluent_kafka import TopicPartition
 
 from schemas.codec import Codec
 from streams.clock import Clock
@@ -30,7 +31,9 @@ from streams.engine.batcher import MicroBatcher, RawBatch
 from streams.engine.chunk import Chunk, Lease
 from streams.engine.ladder import Backoff, Rung, classify
 from streams.engine.open_batch import OpenBatch, Progress, settled
+from streams.engine.ownership import Ownership
 from streams.engine.poller import Poller
+from streams.engine.quarantine import Quarantine, SuspectedError
 from streams.engine.settling import Settler
 from streams.engine.stage import Stage
 from streams.engine.steps import Observe, unobserved
@@ -64,6 +67,7 @@ class Runner:
         clock: what time it is.
         jitter: randomness of the backoff.
         observe: told of each step of each batch.
+        alone: held while an event that may kill the process is tried; one for all runners of a process.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Runner:
         clock: Clock,
         jitter: random.Random,
         observe: Observe = unobserved,
+        alone: asyncio.Lock | None = None,
     ) -> None:
         self._stage = stage
         self._poller = poller
@@ -95,14 +100,18 @@ class Runner:
             clock=clock,
             observe=observe,
         )
-        self._leases: dict[int, Lease] = {}
-        self._committed_offsets: dict[int, int] = {}
+        self._quarantine = Quarantine(
+            topic=settings.kafka.namespace + stage.spec.reads.name,
+            max_crashes=settings.retry.max_crashes,
+            commit=self._mark,
+            alone=alone or asyncio.Lock(),
+        )
+        self._marking: set[asyncio.Task[None]] = set()
+        self._ownership = Ownership(stage, repeat=self._repeat)
         self._open: deque[OpenBatch] = deque()
         self._again: deque[tuple[RawBatch, int]] = deque()
         self._failure: Exception | None = None
-        self._stale: set[int] = set()
         self._collapsing = asyncio.Lock()
-        self._loading = asyncio.Lock()
         self._wake = asyncio.Event()
         self.progress = Progress()
 
@@ -156,10 +165,10 @@ class Runner:
         if self._failure is not None:
             await self._recover(self._failure)
             return 0.0
-        if self._stale:
-            await self._reload()
+        if self._ownership.is_spoiled:
+            await self._ownership.reload()
             return 0.0
-        if len(self._open) >= self._settings.batch.max_open_batches:
+        if len(self._open) >= self._settings.batch.max_open_batches or any(batch.is_careful for batch in self._open):
             return _DUE_EVERY_S
         if self._again:
             await self._start(*self._again.popleft())
@@ -180,9 +189,8 @@ class Runner:
 
     async def assigned(self, leases: list[Lease]) -> None:
         """Load the state of new partitions; retries while the parts it needs are away."""
-        async with self._loading:
-            for lease in leases:
-                await self._load(lease, position=lease.start_offset)
+        await self._repeat(partial(self._quarantine.leave, self._quarantine.regain(leases)))
+        await self._ownership.take(leases)
         log.info("partitions_assigned", stage=self._stage.spec.name, partitions=sorted(x.partition for x in leases))
 
     async def revoked(self, leases: list[Lease], *, lost: bool) -> None:
@@ -201,24 +209,16 @@ class Runner:
             lease.alive = False
         if any(batch.raw.leases & going for batch in self._open):
             await self._collapse()
-        # 3. Forget them.
+        # 3. Nobody died of what was open.
+        await self._marks_have_ended(lost=lost)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.worker.revoke_deadline.total_seconds()):
+                await self._repeat(partial(self._quarantine.leave, leases))
+        await self._marks_have_ended(lost=lost)
+        # 4. Forget them.
         for lease in leases:
-            self._leases.pop(lease.partition, None)
-            self._committed_offsets.pop(lease.partition, None)
-            self._stale.discard(lease.partition)
-            self._stage.unload(lease.partition)
+            self._ownership.give_back(lease)
         log.info("partitions_revoked", stage=self._stage.spec.name, partitions=[x.partition for x in leases], lost=lost)
-
-    async def _load(self, lease: Lease, *, position: int) -> None:
-        async def load() -> None:
-            if lease.alive:
-                await self._stage.load(lease.partition, position=position)
-
-        await self._repeat(load)
-        if lease.alive:
-            self._leases[lease.partition] = lease
-        else:
-            self._stage.unload(lease.partition)
 
     # --- the pipeline ---
 
@@ -235,17 +235,23 @@ class Runner:
 
     def _opened(self, raw: RawBatch, held_bytes: int) -> OpenBatch | None:
         """What is left of a batch that was taken, maybe some time ago; none when nothing is."""
-        raw = raw.alive().behind(self._committed_offsets)
+        raw = self._ownership.unsettled(raw)
         if not raw.parts:
             self._poller.release(held_bytes)
             return None
         loop = asyncio.get_running_loop()
         batch = OpenBatch(raw, held_bytes, self._clock.monotonic_s(), loop.create_future(), loop.create_future())
+        self._quarantine.open(raw)
+        batch.is_careful = self._quarantine.is_careful(raw)
         self._open.append(batch)
         return batch
 
     async def _decide(self, batch: OpenBatch) -> Attempt:
-        attempt = await self._repeat(partial(self._attempts.decide, batch.raw))
+        if self._quarantine.is_suspect(batch.raw):
+            raise SuspectedError
+        await self._repeat(partial(self._quarantine.begin, batch.raw))
+        attempt = await self._repeat(partial(self._attempts.decide, batch.raw), batch.raw)
+        assert attempt is not None
         if attempt.decision.state is not None:
             self._stage.apply(attempt.decision.state)
             batch.applied = True
@@ -255,10 +261,10 @@ class Runner:
         """Everything behind the decision, each step when its turn comes."""
         try:
             attempt = deciding.result()
-            await self._repeat(partial(self._attempts.ask, attempt))
+            await self._repeat(partial(self._attempts.ask, attempt), batch.raw)
             batch.asked = True
             if before is None or await settled(before.performed):
-                await self._repeat(partial(self._attempts.perform, attempt))
+                await self._repeat(partial(self._attempts.perform, attempt), batch.raw)
                 batch.performed.set_result(True)
                 if before is None or await settled(before.committed):
                     await self._repeat(partial(self._commit, batch, attempt))
@@ -286,12 +292,27 @@ class Runner:
                     raise
         finally:
             batch.committing = False
-        for part in attempt.raw.parts:
-            if self._leases.get(part.lease.partition) is part.lease:
-                self._committed_offsets[part.lease.partition] = part.last_offset
+        self._ownership.settled(attempt.raw)
+        self._quarantine.settled(attempt.raw)
         self.progress.batches += 1
         self.progress.records += len(attempt.raw)
         self.progress.dead_letters += len(attempt.letters)
+
+    async def _mark(self, places: Sequence[TopicPartition]) -> None:
+        """Shielded like a commit, for it is one: until it has ended, its partitions do not go."""
+        marking = asyncio.create_task(self._attempts.mark(places))
+        self._marking.add(marking)
+        marking.add_done_callback(self._marked)
+        await asyncio.shield(marking)
+
+    async def _marks_have_ended(self, *, lost: bool) -> None:
+        if self._marking and not lost:
+            await asyncio.wait(self._marking)
+
+    def _marked(self, marking: asyncio.Task[None]) -> None:
+        self._marking.discard(marking)
+        if not marking.cancelled():
+            marking.exception()  # looked at, should nobody wait for it any more
 
     def _close(self, batch: OpenBatch) -> None:
         """A batch is over: it has committed, all of it."""
@@ -314,9 +335,15 @@ class Runner:
         if classify(error) is Rung.STOP:
             raise error
         await self._collapse()
-        await self._reload()
+        await self._ownership.reload()
         if self._again and (batch := self._opened(*self._again.popleft())) is not None:
-            settler = Settler(self._stage, self._attempts, commit=partial(self._commit, batch), repeat=self._repeat)
+            settler = Settler(
+                self._stage,
+                self._attempts,
+                commit=partial(self._commit, batch),
+                repeat=self._repeat,
+                quarantine=self._quarantine,
+            )
             batch.work = asyncio.create_task(settler.settle(batch.raw))
             await asyncio.wait({batch.work})
             if not batch.work.cancelled() and (batch.work.exception() is None or batch in self._open):
@@ -334,7 +361,7 @@ class Runner:
             for batch in given_up:
                 self._end(batch, committed=False)
                 if batch.applied:
-                    self._stale.update(batch.raw.last_offsets)
+                    self._ownership.spoil(batch.raw)
             self._again.extendleft((batch.raw, batch.held_bytes) for batch in reversed(given_up))
             self.progress.collapses += bool(given_up)
         self._wake.set()
@@ -348,33 +375,16 @@ class Runner:
                 return  # the broker refuses it, or the next owner waits for it; and the broker may be away for long
             await asyncio.wait({batch.work}, timeout=_COMMIT_ASKED_EVERY_S)
 
-    async def _reload(self) -> None:
-        """Load state again that was built on what never committed."""
-        while self._stale:
-            partition = self._stale.pop()
-            lease = self._leases.get(partition)
-            if lease is not None and lease.alive:
-                self._stage.unload(partition)
-                await self._load(lease, position=self._committed_offsets.get(partition, lease.start_offset - 1) + 1)
-
     # --- time ---
 
     async def _publish_due(self) -> None:
-        at_end = frozenset(
-            partition
-            for partition, lease in self._leases.items()
-            if lease.end_offset is not None and self._is_settled(partition, lease)
-        )
-        due = self._stage.due(at_end=at_end)
+        due = self._stage.due(at_end=self._ownership.at_end())
         if due:
             with suppress(TransientError):  # the stage asks for it again
                 await self._transactions.publish(due)
 
-    def _is_settled(self, partition: int, lease: Lease) -> bool:
-        return self._committed_offsets.get(partition, lease.start_offset - 1) + 1 >= lease.next_offset
-
-    async def _repeat(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Repeat a call for as long as it fails in passing."""
+    async def _repeat(self, call: Callable[[], Awaitable[T]], raw: RawBatch | None = None) -> T:
+        """Repeat a call for as long as it fails in passing; then what it does with `raw` has killed nobody."""
         retry = self._settings.retry
         backoff = Backoff(retry.first_delay, retry.max_delay, self._jitter)
         while True:
@@ -390,4 +400,7 @@ class Runner:
                     failures=backoff.failures,
                     error=str(error),
                 )
+                if raw is not None:
+                    with suppress(TransientError):
+                        await self._quarantine.withdraw(raw)
                 await asyncio.sleep(delay_s)

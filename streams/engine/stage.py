@@ -163,6 +163,13 @@ class Stage(Protocol[E_co]):
     async def decide(self, batch: "MicroBatch[Any]") -> Decision:
         """What to write, what became of each event. No effect outside, no change of visible state."""
 
+    async def give_up(self, batch: "MicroBatch[Any]", error: Exception) -> Decision | None:
+        """Decide about one event without whatever may have killed the process each time it was handled.
+
+        Returns:
+            What to write instead; none lets the event become a dead letter as it is.
+        """
+
     async def perform(self, effect: Any) -> None:
         """Do the outside effect of a decision; batches do so one after the other.
 
@@ -196,6 +203,10 @@ class StatelessStage:
 
     def unload(self, partition: int) -> None:
         """No state."""
+
+    async def give_up(self, batch: MicroBatch[Any], error: Exception) -> Decision | None:  # noqa: ARG002
+        """Nothing can be done without it."""
+        return None
 
     async def perform(self, effect: Any) -> None:
         """No effect."""

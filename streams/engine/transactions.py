@@ -14,7 +14,7 @@ What can go wrong, by librdkafka's three classes of errors:
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -263,8 +263,3 @@ _PASSING: frozenset[int] = frozenset({KafkaError._TIMED_OUT, KafkaError._TRANSPO
 
 _FENCED: frozenset[int] = frozenset({KafkaError.FENCED_INSTANCE_ID})
 """Another process is the group's member of our name: no new producer can mend that."""
-
-
-def end_offsets(topic: str, last_offsets: Mapping[int, int]) -> list[TopicPartition]:
-    """The positions that a batch settles: behind the last offset of each partition."""
-    return [TopicPartition(topic, partition, offset + 1) for partition, offset in sorted(last_offsets.items())]

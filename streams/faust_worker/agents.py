@@ -9,6 +9,7 @@ An agent never raises and never acknowledges: hence the one loop that they share
 the stage (`streams.stages`), how they are settled by the engine (`streams.engine.runner`).
 """
 
+import asyncio
 import random
 from collections.abc import Callable
 from typing import Any
@@ -48,10 +49,17 @@ def create_app(
     clock: Clock,
     jitter: random.Random,
     observe: Observe = unobserved,
+    alone: asyncio.Lock | None = None,
 ) -> StageApp:
     """The Faust app of one stage, with its agent."""
     app = StageApp(
-        STAGES[name](settings, clock), settings=settings, instance=instance, clock=clock, jitter=jitter, observe=observe
+        STAGES[name](settings, clock),
+        settings=settings,
+        instance=instance,
+        clock=clock,
+        jitter=jitter,
+        observe=observe,
+        alone=alone,
     )
     topic = app.topic(
         settings.kafka.namespace + app.stage.spec.reads.name, key_serializer="raw", value_serializer="raw"

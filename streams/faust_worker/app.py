@@ -63,6 +63,7 @@ class StageApp(faust.App):
         clock: what time it is.
         jitter: randomness of the backoff.
         observe: told of each step of each batch.
+        alone: see `streams.engine.quarantine`; one for all apps of a process.
 
     Attributes:
         failed: ends with the error that stopped the stage, or with none when it was stopped in order.
@@ -80,6 +81,7 @@ class StageApp(faust.App):
         clock: Clock,
         jitter: random.Random,
         observe: Observe = unobserved,
+        alone: asyncio.Lock | None = None,
     ) -> None:
         spec = stage.spec
         group_id = spec.group_id(namespace=settings.kafka.namespace, generation=settings.worker.generation)
@@ -132,6 +134,7 @@ class StageApp(faust.App):
             clock=clock,
             jitter=jitter,
             observe=observe,
+            alone=alone,
         )
         self.engine = Engine(self)
         self.failed: asyncio.Future[None] | None = None

@@ -77,6 +77,7 @@ async def _run(
             alter_configs=False,  # an operator's own retention stays; `memstream topology check` tells of differences
         ),
     )
+    alone = asyncio.Lock()
     apps = [
         create_app(
             name,
@@ -85,6 +86,7 @@ async def _run(
             clock=SystemClock(),
             jitter=random.Random(),  # noqa: S311  (spreads retries, nothing more)
             observe=observe(name),
+            alone=alone,
         )
         for name, instance in instances.items()
     ]

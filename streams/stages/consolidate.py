@@ -114,6 +114,10 @@ class Consolidate:
         decision.state = drafts
         return decision
 
+    async def give_up(self, batch: MicroBatch[Any], error: Exception) -> Decision | None:  # noqa: ARG002
+        """Nothing can be done without it."""
+        return None
+
     async def perform(self, effect: Any) -> None:
         """No effect."""
 

@@ -32,7 +32,7 @@ from streams.extractors.factory import create_extractor
 from streams.extractors.protocol import Extractor, Fact
 from streams.settings import Settings
 from streams.stages.intake import is_misplaced, skip_reason, take_in
-from streams.stages.window_reading import WindowReader
+from streams.stages.window_reading import Read, WindowReader
 from streams.stages.windows import (
     Closed,
     Conversation,
@@ -45,6 +45,8 @@ from streams.stages.windows import (
 from topology import graph, keys, topics
 
 Changed = dict[int, dict[Conversation, Window | None]]
+ClosedWindow = tuple[Consumed[AnyConversationEvent], Window]
+"""A window, and the record that closed it."""
 
 
 @dataclass
@@ -121,9 +123,23 @@ class Extract:
 
     async def decide(self, batch: MicroBatch[AnyConversationEvent]) -> Decision:
         """Cut windows; ask for what those that closed say; write that and the windows as they are now."""
+        decision, closed = self._decide(batch)
+        if closed:
+            decision.ask = partial(self._read, closed)
+        return decision
+
+    async def give_up(self, batch: MicroBatch[AnyConversationEvent], error: Exception) -> Decision | None:
+        """Give up the windows that the event closes, unread: the event itself is hardly what killed the process."""
+        decision, closed = self._decide(batch)
+        if not closed:
+            return None
+        decision.ask = partial(self._leave_unread, closed, error)
+        return decision
+
+    def _decide(self, batch: MicroBatch[AnyConversationEvent]) -> tuple[Decision, list[ClosedWindow]]:
         decision = Decision()
         cuttings = {partition: Cutting(self._windows[partition], self._rule) for partition in batch.last_offsets}
-        closed: list[tuple[Consumed[AnyConversationEvent], Window]] = []
+        closed: list[ClosedWindow] = []
         for record in batch.records:
             cutting = cuttings[record.partition]
             before = len(cutting.closed)
@@ -131,8 +147,6 @@ class Extract:
             if reason is not None:
                 decision.filter(record, reason)
             closed += [(record, window) for window, _ in cutting.closed[before:]]
-        if closed:
-            decision.ask = partial(self._read, closed)
         for partition, cut in cuttings.items():
             decision.outputs += _state_outputs(partition, cut.changed)
         watermarks = {
@@ -141,7 +155,7 @@ class Extract:
         }
         decision.outputs += watermark_outputs(topics.CANDIDATES, watermarks)
         decision.state = {partition: cut.changed for partition, cut in cuttings.items()}
-        return decision
+        return decision, closed
 
     async def perform(self, effect: Any) -> None:
         """No effect."""
@@ -192,11 +206,16 @@ class Extract:
             case Forget() | Correction():
                 return Reason.NOT_SUPPORTED
 
-    async def _read(self, closed: Sequence[tuple[Consumed[AnyConversationEvent], Window]]) -> Answers:
+    async def _read(self, closed: Sequence[ClosedWindow]) -> Answers:
+        return self._answers(closed, await self._windows_read.read([window for _, window in closed]))
+
+    async def _leave_unread(self, closed: Sequence[ClosedWindow], error: Exception) -> Answers:
+        return self._answers(closed, [error for _ in closed])
+
+    def _answers(self, closed: Sequence[ClosedWindow], found: Sequence[Read]) -> Answers:
         """Facts as candidates; a window that cannot be read goes with the dead letter of the record that closed it."""
         answers = Answers()
         unread: dict[int, tuple[Consumed[Any], Exception, list[bytes]]] = {}
-        found = await self._windows_read.read([window for _, window in closed])
         for (record, window), read in zip(closed, found, strict=True):
             if isinstance(read, Exception):
                 unread.setdefault(id(record), (record, read, []))[2].append(topics.WINDOWS.codec.encode(window))

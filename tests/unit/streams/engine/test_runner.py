@@ -19,6 +19,7 @@ from raw_records import raw_record
 
 from schemas.outcome import DeadLetter, LedgerEntry
 from streams.clock import SystemClock
+from streams.engine import marks
 from streams.engine.chunk import Chunk, Lease, record_bytes
 from streams.engine.runner import Runner
 from streams.engine.stage import Answers, Decision, MicroBatch, Output, Poisoned
@@ -35,6 +36,10 @@ SETTINGS = Settings(
 )
 
 
+class DiedError(Exception):
+    """The process is gone."""
+
+
 class Numbers:
     """Decodes a number written out."""
 
@@ -49,18 +54,26 @@ class Faults:
 
     Attributes:
         poison: number of an event to the step that fails on it for good.
-        passing: chance of a step to fail in passing.
+        passing_ratio: chance of a step to fail in passing.
         randomness: decides about those, and about how long things take.
+        killers: number of an event to the step that kills the process.
+        dead: set when it has been killed: nothing goes on.
     """
 
     poison: dict[int, str]
     passing_ratio: float
     randomness: random.Random
+    killers: dict[int, str] = field(default_factory=dict)
+    dead: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def at(self, step: str, numbers: Sequence[int]) -> None:
         """Take a while; fail as planned."""
         for _ in range(self.randomness.randrange(4)):
             await asyncio.sleep(0)
+        if any(self.killers.get(number) == step for number in numbers):
+            self.dead.set()
+        if self.dead.is_set():
+            await asyncio.Event().wait()
         if self.randomness.random() < self.passing_ratio:
             raise TransientError(f"{step} is away")
         if any(self.poison.get(number) == step for number in numbers):
@@ -76,12 +89,14 @@ class Log:
         positions: partition to the committed position.
         entries: the books.
         letters: numbers of the dead-lettered events.
+        marks: partition to the metadata of the committed position.
         generation: of the group; raised when a member is thrown out, and then the broker refuses what it had open.
         effects: what was done outside, in order; more than once is fine.
     """
 
     outputs: dict[int, list[bytes]] = field(default_factory=lambda: {p: [] for p in range(PARTITIONS)})
     positions: dict[int, int] = field(default_factory=lambda: dict.fromkeys(range(PARTITIONS), 0))
+    marks: dict[int, str] = field(default_factory=dict)
     entries: list[LedgerEntry] = field(default_factory=list)
     letters: list[int] = field(default_factory=list)
     generation: int = 1
@@ -94,9 +109,14 @@ class ListTransactions:
     def __init__(self, log: Log, faults: Faults) -> None:
         self._log = log
         self._faults = faults
+        self._turn = asyncio.Lock()  # as in the one thread of the real one
 
     async def commit(self, outputs: Sequence[Output], *, offsets: Sequence[TopicPartition], metadata: Any) -> None:
         """All of it, after a while; or none."""
+        async with self._turn:
+            await self._commit(outputs, offsets, metadata)
+
+    async def _commit(self, outputs: Sequence[Output], offsets: Sequence[TopicPartition], metadata: Any) -> None:
         await self._faults.at("commit", [])
         if metadata != self._log.generation:
             raise TransientError("illegal generation")
@@ -113,8 +133,10 @@ class ListTransactions:
                 case _:
                     self._log.outputs[output.partition].append(output.value or b"")
         for position in offsets:
-            assert position.offset > self._log.positions[position.partition], "a position went back"
+            moves = position.offset - self._log.positions[position.partition]
+            assert moves > 0 if outputs else moves == 0, "a position went back, or a mark moved it"
             self._log.positions[position.partition] = position.offset
+            self._log.marks[position.partition] = position.metadata
 
 
 class Counting:
@@ -171,6 +193,10 @@ class Counting:
             ]
         )
 
+    async def give_up(self, batch: MicroBatch[int], error: Exception) -> Decision | None:
+        """Nothing can be done without it."""
+        return None
+
     async def perform(self, effect: list[int]) -> None:
         """Note it."""
         await self._faults.at("perform", effect)
@@ -208,10 +234,11 @@ class World:
     Args:
         inputs: the events of each partition.
         faults: what goes wrong.
+        log: what processes before it have committed.
     """
 
-    def __init__(self, inputs: list[list[Message]], faults: Faults) -> None:
-        self.log = Log()
+    def __init__(self, inputs: list[list[Message]], faults: Faults, log: Log | None = None) -> None:
+        self.log = log or Log()
         self._inputs = inputs
         self._faults = faults
         self._poller = Held(self.log)
@@ -230,7 +257,8 @@ class World:
 
     async def assign(self, partition: int) -> None:
         """Own a partition from its committed position on, and fetch it in pieces."""
-        lease = Lease(partition, self.log.positions[partition])
+        mark = marks.from_text(self.log.marks.get(partition))
+        lease = Lease(partition, self.log.positions[partition], mark=mark)
         self._leases[partition] = lease
         await self._runner.assigned([lease])
         records = self._inputs[partition][lease.start_offset :]
@@ -254,7 +282,18 @@ class World:
 
         Args:
             changes: partitions that go and come back on the way, and whether they are lost.
+
+        Raises:
+            DiedError: an event has killed the process.
         """
+        life = asyncio.create_task(self._live(changes))
+        death = asyncio.create_task(self._faults.dead.wait())
+        await asyncio.wait({life, death}, return_when=asyncio.FIRST_COMPLETED)
+        if death.done():
+            raise DiedError
+        life.result()
+
+    async def _live(self, changes: list[tuple[int, bool]]) -> None:
         running = asyncio.create_task(self._runner.run())
         for partition in range(PARTITIONS):
             await self.assign(partition)
@@ -329,3 +368,49 @@ def test_every_event_has_one_outcome_and_outputs_keep_their_order(
         assert books(log.entries, partition) == list(enumerate(outcomes))
     performed = set(log.effects)
     assert {n for n in range(sum(counts)) if n not in poisoned} <= performed
+    assert not any(log.marks.values()), "nobody died, and yet a mark says so"
+
+
+@example_settings(deadline=None, max_examples=400)
+@given(
+    counts=st.lists(st.integers(0, 40), min_size=PARTITIONS, max_size=PARTITIONS),
+    killers=st.dictionaries(st.integers(0, 120), st.sampled_from(["decide", "ask", "perform"]), min_size=1, max_size=3),
+    poisoned=st.dictionaries(st.integers(0, 120), st.sampled_from(["decide", "ask", "perform"]), max_size=3),
+    changes=st.lists(st.tuples(st.integers(0, PARTITIONS - 1), st.booleans()), max_size=2),
+    passing_ratio=st.sampled_from([0.0, 0.1]),
+    seed=st.integers(0, 2**32),
+)
+def test_exactly_the_events_that_kill_the_process_are_quarantined(
+    counts: list[int],
+    killers: dict[int, str],
+    poisoned: dict[int, str],
+    changes: list[tuple[int, bool]],
+    passing_ratio: float,
+    seed: int,
+) -> None:
+    """A process that is started again after each death settles everything, and gives up nothing but killers and poison.
+
+    The deaths are bounded: without passing errors, which hide some, by those of each killer at each open batch.
+    """
+    first = [sum(counts[:p]) for p in range(PARTITIONS)]
+    inputs = [[raw_record(p, i, b"%d" % (first[p] + i)) for i in range(counts[p])] for p in range(PARTITIONS)]
+    poisoned = {number: step for number, step in poisoned.items() if number not in killers}
+    log, randomness = Log(), random.Random(seed)
+    deaths = 0
+    while True:
+        try:
+            asyncio.run(World(inputs, Faults(poisoned, passing_ratio, randomness, killers), log).run(changes))
+            break
+        except DiedError:
+            deaths += 1
+            log.generation += 1
+            assert deaths <= (100 if passing_ratio else 12) * len(killers)
+
+    assert log.positions == dict(enumerate(counts))
+    given_up = {number for number in killers | poisoned if number < sum(counts)}
+    assert sorted(log.letters) == sorted(given_up)
+    for partition, count in enumerate(counts):
+        numbers = range(first[partition], first[partition] + count)
+        healthy = [number for number in numbers if number not in given_up]
+        assert log.outputs[partition] == [b"%d:%d" % (number, i + 1) for i, number in enumerate(healthy)]
+    assert not any(log.marks.values())
