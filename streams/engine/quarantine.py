@@ -17,7 +17,10 @@ would be; it is in the dead-letter topic, whole, and can be sent back.
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
 from typing import cast
 
 from confluent_kafka import Message, TopicPartition
@@ -40,6 +43,7 @@ class Quarantine:
         topic: the stage's input, as Kafka names it.
         max_crashes: see above.
         commit: commits positions with their metadata, without any output.
+        repeat: repeats a call for as long as it fails in passing.
         alone: held while an event is tried alone; one lock for the whole process.
     """
 
@@ -49,23 +53,34 @@ class Quarantine:
         topic: str,
         max_crashes: int,
         commit: Callable[[list[TopicPartition]], Awaitable[None]],
+        repeat: Callable[[Callable[[], Awaitable[None]]], Awaitable[None]],
         alone: asyncio.Lock,
     ) -> None:
         self._topic = topic
         self._max_crashes = max_crashes
-        self._commit = commit
+        self._commit_places = commit
+        self._repeat = repeat
         self.alone = alone
+        self._committing: set[asyncio.Future[None]] = set()
         self._left: dict[int, tuple[int, Mark]] = {}
 
-    def regain(self, leases: Iterable[Lease]) -> list[Lease]:
-        """Those new leases where a mark still stands that we left there ourselves: nobody has died of it."""
+    async def take(self, leases: Iterable[Lease]) -> None:
+        """New leases: where a mark still stands that this very process has left there, nobody has died of it."""
         regained = []
         for lease in leases:
             offset, before = self._left.pop(lease.partition, (-1, NOTHING))
             if offset >= lease.start_offset and lease.mark == before.begun(offset):
                 lease.mark, lease.marked_at = before, offset
                 regained.append(lease)
-        return regained
+        await self._repeat(partial(self._leave, regained))
+
+    async def give_back(self, leases: Sequence[Lease], *, lost: bool, within: timedelta) -> None:
+        """Leases that go, with nothing open under them: take their marks back; returns when no commit is open."""
+        await self._commits_have_ended(lost=lost)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within.total_seconds()):
+                await self._repeat(partial(self._leave, leases))
+        await self._commits_have_ended(lost=lost)
 
     def open(self, raw: RawBatch) -> None:
         """These records come next; called in log order, before anything is done with them.
@@ -108,17 +123,7 @@ class Quarantine:
     async def withdraw(self, raw: RawBatch) -> None:
         """Take back the marks that were put for these records: their work has met an error of the outside world."""
         # A mark that an earlier batch of the lease has put is not theirs: that one may have committed just now.
-        await self.leave(part.lease for part in raw.parts if part.lease.marked_at == part.first_offset)
-
-    async def leave(self, leases: Iterable[Lease]) -> None:
-        """Take back all marks of leases under which nothing is open any more."""
-        marked = [(lease, lease.marked_at) for lease in leases if lease.marked_at is not None]
-        self._left |= {lease.partition: (offset, lease.mark) for lease, offset in marked}
-        if marked := [(lease, offset) for lease, offset in marked if not lease.lost]:
-            await self._commit([self._place(lease, offset, lease.mark) for lease, offset in marked])
-            for lease, _ in marked:
-                lease.marked_at = None
-                self._left.pop(lease.partition, None)
+        await self._leave(part.lease for part in raw.parts if part.lease.marked_at == part.first_offset)
 
     def settled(self, raw: RawBatch) -> None:
         """A transaction has committed these records; `mark_behind` went with it."""
@@ -154,6 +159,31 @@ class Quarantine:
         if part.first_offset < part.lease.mark.until:
             return part.lease.mark.until
         return part.last_offset + 1 if part.lease.mark.crashes >= self._max_crashes else 0
+
+    async def _leave(self, leases: Iterable[Lease]) -> None:
+        marked = [(lease, lease.marked_at) for lease in leases if lease.marked_at is not None]
+        self._left |= {lease.partition: (offset, lease.mark) for lease, offset in marked}
+        if marked := [(lease, offset) for lease, offset in marked if not lease.lost]:
+            await self._commit([self._place(lease, offset, lease.mark) for lease, offset in marked])
+            for lease, _ in marked:
+                lease.marked_at = None
+                self._left.pop(lease.partition, None)
+
+    async def _commit(self, places: list[TopicPartition]) -> None:
+        """Shielded, like every commit: until it has ended, its partitions do not go."""
+        committing = asyncio.ensure_future(self._commit_places(places))
+        self._committing.add(committing)
+        committing.add_done_callback(self._committed)
+        await asyncio.shield(committing)
+
+    def _committed(self, committing: "asyncio.Future[None]") -> None:
+        self._committing.discard(committing)
+        if not committing.cancelled():
+            committing.exception()  # looked at, should nobody wait for it any more
+
+    async def _commits_have_ended(self, *, lost: bool) -> None:
+        if self._committing and not lost:
+            await asyncio.wait(self._committing)
 
     def _place(self, lease: Lease, offset: int, mark: Mark) -> TopicPartition:
         return TopicPartition(self._topic, lease.partition, offset, mark.to_text())

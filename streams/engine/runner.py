@@ -16,13 +16,12 @@ are still in memory, so nothing is rewound.
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
 import structlog
-from confluent_kafka import TopicPartition
 
 from schemas.codec import Codec
 from streams.clock import Clock
@@ -103,10 +102,10 @@ class Runner:
         self._quarantine = Quarantine(
             topic=settings.kafka.namespace + stage.spec.reads.name,
             max_crashes=settings.retry.max_crashes,
-            commit=self._mark,
+            commit=self._attempts.mark,
+            repeat=self._repeat,
             alone=alone or asyncio.Lock(),
         )
-        self._marking: set[asyncio.Task[None]] = set()
         self._ownership = Ownership(stage, repeat=self._repeat)
         self._open: deque[OpenBatch] = deque()
         self._again: deque[tuple[RawBatch, int]] = deque()
@@ -189,7 +188,7 @@ class Runner:
 
     async def assigned(self, leases: list[Lease]) -> None:
         """Load the state of new partitions; retries while the parts it needs are away."""
-        await self._repeat(partial(self._quarantine.leave, self._quarantine.regain(leases)))
+        await self._quarantine.take(leases)
         await self._ownership.take(leases)
         log.info("partitions_assigned", stage=self._stage.spec.name, partitions=sorted(x.partition for x in leases))
 
@@ -210,11 +209,7 @@ class Runner:
         if any(batch.raw.leases & going for batch in self._open):
             await self._collapse()
         # 3. Nobody died of what was open.
-        await self._marks_have_ended(lost=lost)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.worker.revoke_deadline.total_seconds()):
-                await self._repeat(partial(self._quarantine.leave, leases))
-        await self._marks_have_ended(lost=lost)
+        await self._quarantine.give_back(leases, lost=lost, within=self._settings.worker.revoke_deadline)
         # 4. Forget them.
         for lease in leases:
             self._ownership.give_back(lease)
@@ -297,22 +292,6 @@ class Runner:
         self.progress.batches += 1
         self.progress.records += len(attempt.raw)
         self.progress.dead_letters += len(attempt.letters)
-
-    async def _mark(self, places: Sequence[TopicPartition]) -> None:
-        """Shielded like a commit, for it is one: until it has ended, its partitions do not go."""
-        marking = asyncio.create_task(self._attempts.mark(places))
-        self._marking.add(marking)
-        marking.add_done_callback(self._marked)
-        await asyncio.shield(marking)
-
-    async def _marks_have_ended(self, *, lost: bool) -> None:
-        if self._marking and not lost:
-            await asyncio.wait(self._marking)
-
-    def _marked(self, marking: asyncio.Task[None]) -> None:
-        self._marking.discard(marking)
-        if not marking.cancelled():
-            marking.exception()  # looked at, should nobody wait for it any more
 
     def _close(self, batch: OpenBatch) -> None:
         """A batch is over: it has committed, all of it."""

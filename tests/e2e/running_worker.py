@@ -74,6 +74,11 @@ class RunningWorker:
         code = self._process.poll()
         assert code is None, f"{self.name} ended by itself with {code}:\n{self.log_tail()}"
 
+    def has_ended(self) -> bool:
+        """Whether it has ended by itself."""
+        assert self._process is not None, f"{self.name} was not started"
+        return self._process.poll() is not None
+
     def kill(self) -> None:
         """End it with SIGKILL: nothing is committed, flushed or said."""
         assert self._process is not None

@@ -9,7 +9,7 @@ from e2e.log_history import LogFollower, LogHistory
 
 from streams.engine import kafka
 from streams.engine.stage import Output
-from streams.engine.transactions import RecordTooLargeError, Transactions, end_offsets
+from streams.engine.transactions import RecordTooLargeError, Transactions
 from streams.settings import Settings
 from topology.topics import CANDIDATES, CONVERSATION_EVENTS, EMBEDDED, LEDGER, TopicSpec
 
@@ -75,7 +75,9 @@ async def test_a_commit_writes_outputs_and_offsets_together(
     outputs = [output(CANDIDATES, b"a"), output(CANDIDATES, b"b"), output(EMBEDDED, b"c", 3), output(LEDGER, b"d", 1)]
     topic = light_settings.kafka.namespace + CONVERSATION_EVENTS.name
     await transactions.commit(
-        outputs, offsets=end_offsets(topic, {0: 41, 2: 6}), metadata=joined.consumer_group_metadata()
+        outputs,
+        offsets=[TopicPartition(topic, 0, 42), TopicPartition(topic, 2, 7)],
+        metadata=joined.consumer_group_metadata(),
     )
     with LogFollower(light_settings) as follower:
         follower.read_on()
@@ -95,7 +97,7 @@ async def test_a_commit_that_fails_leaves_neither_outputs_nor_offsets(
     with pytest.raises(RecordTooLargeError):
         await transactions.commit(
             [output(EMBEDDED, b"a"), too_large],
-            offsets=end_offsets(topic, {0: 41}),
+            offsets=[TopicPartition(topic, 0, 42)],
             metadata=joined.consumer_group_metadata(),
         )
     with LogFollower(light_settings) as follower:
