@@ -106,6 +106,12 @@ class Runner:
         self._wake = asyncio.Event()
         self.progress = Progress()
 
+    @property
+    def positions(self) -> dict[int, tuple[int, int]]:
+        """Loaded partition to the first offset that is not settled, and to the one behind the newest fetched."""
+        before = self._committed_offsets
+        return {p: (before.get(p, lease.start_offset - 1) + 1, lease.next_offset) for p, lease in self._leases.items()}
+
     # --- life ---
 
     async def open(self) -> None:
