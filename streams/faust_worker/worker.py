@@ -23,6 +23,8 @@ from streams.engine.kafka import CLIENT_LOG
 from streams.engine.steps import Observe, unobserved
 from streams.errors import UsageError
 from streams.faust_worker.agents import create_app
+from streams.faust_worker.app import StageApp
+from streams.faust_worker.health import watched
 from streams.settings import Settings
 from topology import provision
 from topology.graph import StageName
@@ -49,6 +51,7 @@ def run(
 
     Raises:
         MemstreamError: a stage stopped by itself; its open batch is uncommitted and will be done again.
+        KafkaAwayError: no broker has answered for `kafka.away_limit`, or none did at the start.
     """
     configure_logging(settings.worker.log_level)
     with ExitStack() as locks:
@@ -77,35 +80,50 @@ async def _run(
             alter_configs=False,  # an operator's own retention stays; `memstream topology check` tells of differences
         ),
     )
+    clock = SystemClock()
     apps = [
         create_app(
             name,
             settings=settings,
             instance=instance,
-            clock=SystemClock(),
+            clock=clock,
             jitter=random.Random(),  # noqa: S311  (spreads retries, nothing more)
             observe=observe(name),
         )
         for name, instance in instances.items()
     ]
+
+    def all_ready() -> None:
+        log.info("worker_ready", instances={str(name): instance for name, instance in instances.items()})
+        ready()
+
+    facts = {app.stage.spec.name: app.facts for app in apps}
+    async with watched(facts, settings=settings, clock=clock) as kafka_gone:
+        await _run_apps(apps, stopping, kafka_gone, all_ready)
+
+
+async def _run_apps(
+    apps: Sequence[StageApp], stopping: asyncio.Event, kafka_gone: "asyncio.Future[None]", ready: Callable[[], None]
+) -> None:
     for app in apps:
-        app.failed = loop.create_future()
+        app.failed = asyncio.get_running_loop().create_future()
     stop = asyncio.create_task(stopping.wait())
     try:
         # Together, so that a store that is away delays the stages that need it and no other.
         starting = asyncio.gather(*(app.start() for app in apps))
-        ends: list[asyncio.Future[Any]] = [stop, *(app.failed for app in apps if app.failed is not None)]
+        ends: list[asyncio.Future[Any]] = [stop, kafka_gone, *(app.failed for app in apps if app.failed is not None)]
         await asyncio.wait([starting, *ends], return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
             starting.cancel()  # stopped, or a stage has failed while others still wait for what they need
         else:
             starting.result()
-            log.info("worker_ready", instances={str(name): instance for name, instance in instances.items()})
             ready()
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     finally:
         stop.cancel()
         await asyncio.gather(*(app.stop() for app in apps), return_exceptions=True)
+    if kafka_gone.done():
+        kafka_gone.result()
     for app in apps:
         if app.failed is not None and app.failed.done() and app.failed.exception() is not None:
             log.error("stage_failed", stage=str(app.stage.spec.name), error=repr(app.failed.exception()))
