@@ -23,10 +23,11 @@ from topology.provision import KafkaAwayError
 
 log = structlog.get_logger("memstream.worker")
 
-_ASKED_EVERY_S = 2.0
+_LOOKED_EVERY_S = 1.0
+"""Also how often is asked, while answers come at once."""
 _ANSWER_WITHIN_S = 4.0
-_MAX_GAP = timedelta(seconds=10)
-"""Between two looks lie one question and one pause; what is longer than both was no time in which one could answer."""
+_MAX_GAP = timedelta(seconds=5)
+"""Looks that lie further apart: the process was halted, which is no silence of the brokers."""
 
 
 class BrokerWatch:
@@ -52,7 +53,6 @@ class BrokerWatch:
         self._clock = clock
         self._gone = gone
         self._make_admin = make_admin
-        self._answers = 0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="broker-watch", daemon=True)
         self.silent_s = 0.0
@@ -69,14 +69,16 @@ class BrokerWatch:
     def _run(self) -> None:
         admin = self._make_admin(kafka.connection(self._settings, client_id="memstream.broker-watch"))
         standstill: Standstill[str] = Standstill(max_gap=_MAX_GAP)
-        while not self._stopping.is_set():
-            self.silent_s = standstill.look({"brokers": self._answers}, now_s=self._clock.monotonic_s())["brokers"]
+        answers = 0
+        question = _ask(admin)
+        while not self._stopping.wait(_LOOKED_EVERY_S):
+            if question.done():
+                answers += _is_answered(question)
+                question = _ask(admin)
+            self.silent_s = standstill.look({"answers": answers}, now_s=self._clock.monotonic_s())["answers"]
             if self._limit_s and self.silent_s > self._limit_s:
                 self._gone(away_error(self._settings, self.silent_s))
                 return
-            if _answers(admin):
-                self._answers += 1
-            self._stopping.wait(min(_ASKED_EVERY_S, self._limit_s or _ASKED_EVERY_S))
 
 
 def away_error(settings: KafkaSettings, silent_s: float) -> KafkaAwayError:
@@ -89,14 +91,13 @@ def away_error(settings: KafkaSettings, silent_s: float) -> KafkaAwayError:
     )
 
 
-def _answers(admin: Any) -> bool:
-    """Whether any broker says anything, be it a refusal."""
-    try:
-        answer: Future[Any] = admin.describe_cluster(request_timeout=_ANSWER_WITHIN_S)
-        answer.result(_ANSWER_WITHIN_S + 1)
-    except TimeoutError:
-        return False
-    except KafkaException as error:
-        # Codes below zero are the client's own (no connection, no answer in time), all others come from a broker.
-        return bool(error.args[0].code() > 0)
-    return True
+def _ask(admin: Any) -> "Future[Any]":
+    question: Future[Any] = admin.describe_cluster(request_timeout=_ANSWER_WITHIN_S)
+    return question
+
+
+def _is_answered(question: "Future[Any]") -> bool:
+    """Whether a broker said anything, be it a refusal."""
+    error = question.exception()
+    # Codes below zero are the client's own (no connection, no answer in time), all others come from a broker.
+    return error is None or (isinstance(error, KafkaException) and error.args[0].code() > 0)

@@ -18,6 +18,8 @@ log = structlog.get_logger("memstream.worker")
 _ASKED_EVERY_S = 0.5
 _MAX_GAP = timedelta(seconds=5)
 """A thread that was to look twice a second and did not for longer was halted, with the loop: that is no block."""
+_LATER_S = 2.0
+"""By so much the interpreter's watchdog is later than this thread would be: it is for when this thread cannot."""
 
 
 class LoopWatchdog:
@@ -67,8 +69,7 @@ class LoopWatchdog:
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
-                # Later than this thread would, so that it only fires when this thread cannot.
-                faulthandler.dump_traceback_later(self._blocked_after_s + _MAX_GAP.total_seconds(), file=self._file)
+                faulthandler.dump_traceback_later(self._blocked_after_s + _LATER_S, file=self._file)
                 self._look()
                 self._stopping.wait(_ASKED_EVERY_S)
         finally:

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
@@ -25,6 +26,7 @@ from streams.errors import UsageError
 from streams.faust_worker.agents import create_app
 from streams.faust_worker.app import StageApp
 from streams.faust_worker.health import watched
+from streams.faust_worker.stacks import write_threads
 from streams.settings import Settings
 from topology import provision
 from topology.graph import StageName
@@ -32,6 +34,11 @@ from topology.graph import StageName
 log = structlog.get_logger("memstream.worker")
 
 _MAX_SLOTS = 256
+
+_LEAVE_WITHIN_S = 60.0
+"""Without Kafka. A call that waits for it gives up after 30 s (`streams.engine.transactions`); seen: 35 s in all."""
+_EXIT_NOTHING_THERE = 3
+"""As documented for all commands (`docs/commands.md`)."""
 
 
 def run(
@@ -121,6 +128,9 @@ async def _run_apps(
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     finally:
         stop.cancel()
+        if kafka_gone.done():
+            log.error("kafka_gone", error=str(kafka_gone.exception()))
+            end_process_within(_LEAVE_WITHIN_S)
         await asyncio.gather(*(app.stop() for app in apps), return_exceptions=True)
     if kafka_gone.done():
         kafka_gone.result()
@@ -130,6 +140,22 @@ async def _run_apps(
     for app in apps:
         if app.failed is not None and app.failed.done():
             app.failed.result()
+
+
+def end_process_within(limit_s: float) -> None:
+    """End this process after so long, should it still be there, whatever its threads wait for.
+
+    Nothing is lost by that: what is not committed is done again, as after a crash.
+    """
+
+    def end() -> None:
+        log.error("ended_by_force", after_s=limit_s)
+        write_threads(sys.stderr)
+        os._exit(_EXIT_NOTHING_THERE)
+
+    timer = threading.Timer(limit_s, end)
+    timer.daemon = True
+    timer.start()
 
 
 @contextmanager
