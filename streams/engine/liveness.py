@@ -196,7 +196,7 @@ def _standing(motion: Motion, facts: StageFacts, still_s: float) -> str:
 
 def _why(motion: Motion, retries: int) -> str:
     if retries:
-        return f"it has repeated {retries} failed calls meanwhile, so what it needs is away: see `retry` in its log"
+        return f"failed calls repeated meanwhile: {retries}, so what it needs is away; see `retry` in its log"
     if motion is Motion.STARTING:
         return "no call has failed meanwhile: what it connects to does not answer"
     return "no call has failed meanwhile: it hangs, or one call takes that long"

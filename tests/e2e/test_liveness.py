@@ -172,7 +172,8 @@ async def test_a_part_that_is_away_makes_a_worker_unready_first_and_unhealthy_pa
         assert [name for name, stage in body["stages"].items() if stage["condition"] != "ok"] == ["invalidate"]
         (reason,) = body["reasons"]
         assert reason.startswith("invalidate has settled nothing for ")
-        assert "failed calls meanwhile, so what it needs is away" in reason
+        assert "; failed calls repeated meanwhile: " in reason
+        assert "so what it needs is away" in reason
     worker.assert_running()
     assert worker.stop() == 0, worker.log_tail()
 

@@ -157,7 +157,7 @@ def test_a_stage_that_only_repeats_what_fails_is_hindered_and_then_stuck() -> No
         conditions.append(verdict.condition)
 
     assert conditions == [Condition.OK] * 16 + [Condition.HINDERED] * 45 + [Condition.STUCK]
-    assert "repeated 20 failed calls meanwhile, so what it needs is away" in verdict.reason
+    assert "failed calls repeated meanwhile: 20, so what it needs is away" in verdict.reason
 
 
 def test_a_slow_call_that_does_not_fail_leaves_a_stage_ready() -> None:
