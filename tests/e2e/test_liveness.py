@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from conftest import create_topics
+from e2e.blocking_extractor import BlockingExtractor
 from e2e.hanging_extractor import ASKED_FILE, HangingExtractor
 from e2e.log_history import LogFollower
 from e2e.running_worker import RunningWorker
@@ -97,7 +98,7 @@ async def test_a_worker_that_has_done_its_work_stays_healthy(
     listening: Settings, new_worker: Callable[..., RunningWorker], follow: Callable[[Settings], LogFollower]
 ) -> None:
     """After its events are settled, a worker rests for three times the limit and is healthy and ready throughout."""
-    worker = new_worker(listening)
+    worker = new_worker(listening.replace("extract", idle_after=timedelta(seconds=1)))
     worker.start()
     await asyncio.to_thread(worker.wait_ready)
     await publish(listening, 200)
@@ -148,6 +149,32 @@ async def test_a_stage_that_hangs_fails_health_and_shows_where_it_hangs(
     assert worker.log().count("threads: ") == 1
     assert "poll-" in worker.log()
     assert SECRET not in worker.log()
+    assert worker.stop() == 0, worker.log_tail()
+
+
+async def test_a_blocked_event_loop_is_shown_by_the_worker_itself(
+    listening: Settings, new_worker: Callable[..., RunningWorker]
+) -> None:
+    """While the loop is blocked nobody answers; the log has the culprit, once, and the worker goes on afterwards."""
+    extractor = f"{BlockingExtractor.__module__}:{BlockingExtractor.__name__}"
+    settings = listening.replace("extract", extractor=extractor, window_turns=2)
+    settings = settings.replace("health", blocked_after=timedelta(seconds=1))
+    worker = new_worker(settings, environment={"PYTHONPATH": str(Path(__file__).parents[1])})
+    worker.start()
+    await asyncio.to_thread(worker.wait_ready)
+    await until_status(settings, "/ready", 200)
+    await publish(settings, 16)
+
+    async with asyncio.timeout(60):
+        while not logged(worker, "loop_answers_again"):  # noqa: ASYNC110  (another process logs)
+            await asyncio.sleep(0.2)
+
+    (blocked,) = logged(worker, "loop_blocked")
+    assert blocked["limit_s"] == 1.0
+    assert blocked["running"][-1].endswith(" BlockingExtractor.extract")
+    assert worker.log().count("threads: ") == 1
+    assert SECRET not in worker.log()
+    await until_status(settings, "/health", 200)
     assert worker.stop() == 0, worker.log_tail()
 
 
