@@ -48,6 +48,8 @@ class KafkaSettings(Group):
         partitions: of every pipeline topic; fixed for the life of the log.
         replication: copies of every topic.
         session_timeout: a worker that is silent for so long loses its partitions.
+        away_limit: a worker ends when no broker has answered for so long, so that whoever runs it sees it; 0 waits for
+            ever. Long enough for a broker's restart and for most outages that mend themselves.
     """
 
     bootstrap_servers: str = ""
@@ -55,6 +57,7 @@ class KafkaSettings(Group):
     partitions: int = 12
     replication: int = 1
     session_timeout: timedelta = timedelta(seconds=10)
+    away_limit: timedelta = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +183,27 @@ class WorkerSettings(Group):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HealthSettings(Group):
+    """How a worker tells whether it is well. Limits of 0 are none.
+
+    Attributes:
+        host: address to answer `/health` and `/ready` on; `0.0.0.0` lets other hosts ask.
+        port: to answer on; 0 answers nobody.
+        stuck_after: a stage with work that settles nothing for so long is stuck; longer than any single call and than
+            loading a partition may take. Five times the default timeout of an extractor.
+        unready_after: a stage that only repeats failed calls for so long, or a Kafka that is silent for so long, makes
+            the worker not ready.
+        blocked_after: an event loop that does not answer for so long is blocked, and the threads' stacks are written.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = field(default=0, metadata=MAY_BE_ZERO)
+    stuck_after: timedelta = timedelta(minutes=5)
+    unready_after: timedelta = timedelta(seconds=15)
+    blocked_after: timedelta = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything a process is told."""
 
@@ -191,6 +215,7 @@ class Settings:
     extract: ExtractSettings = ExtractSettings()
     consolidate: ConsolidateSettings = ConsolidateSettings()
     worker: WorkerSettings = WorkerSettings()
+    health: HealthSettings = HealthSettings()
 
     def replace(self, group: str, **values: Any) -> "Settings":
         """The same settings with some values of one group changed."""

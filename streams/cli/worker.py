@@ -18,16 +18,17 @@ def worker(stages: str | None, *, settings: Settings, as_json: bool) -> None:
     """Run all stages in this process, or some of them.
 
     Stages share nothing but Kafka: they may run in one process or in many, and any number of workers may run the same
-    one. Ctrl-C or SIGTERM ends open batches and leaves in order.
+    one. Ctrl-C or SIGTERM ends open batches and leaves in order. With a health.port it answers /health and /ready.
 
     \b
     Examples:
         memstream worker
         memstream worker --stages extract,embed
+        memstream worker --set health.port=8080
 
     \b
     Exit codes: 0 stopped in order, 1 a stage failed (its open batch is uncommitted and is done again by the next
-    worker), 2 wrong use, 3 nothing to talk to.
+    worker), 2 wrong use, 3 nothing to talk to, or no Kafka broker has answered for kafka.away_limit (5 minutes).
     """
     from streams.faust_worker.worker import run
 

@@ -50,6 +50,11 @@ class Ownership:
             if self._leases.get(part.lease.partition) is part.lease:
                 self._committed_offsets[part.lease.partition] = part.last_offset
 
+    @property
+    def positions(self) -> dict[int, tuple[int, int]]:
+        """Loaded partition to the first offset that is not settled, and to the one behind the newest fetched."""
+        return {p: (self._position(lease), lease.next_offset) for p, lease in self._leases.items()}
+
     def at_end(self) -> frozenset[int]:
         """Partitions of which everything has been consumed and committed."""
         return frozenset(

@@ -87,6 +87,7 @@ class Poller:
         # Written by the polling thread, read by the loop:
         self.group_metadata: Any = None
         self.metadata_serial = 0
+        self.polls = 0
 
     # --- the event loop's side ---
 
@@ -121,6 +122,11 @@ class Poller:
         """Delivered and not yet released."""
         return self._in_flight_bytes
 
+    @property
+    def loading(self) -> frozenset[int]:
+        """Partitions that were assigned and do not deliver yet, because their owner loads their state."""
+        return frozenset(self._loading)
+
     # --- the polling thread's side ---
 
     def _run(self) -> None:
@@ -133,6 +139,7 @@ class Poller:
                 )
                 while not self._stopping.is_set():
                     self._step(consumer)
+                    self.polls += 1
             finally:
                 consumer.close()
         except BaseException as failure:  # noqa: BLE001  (whatever ended the thread ends the stage, with its cause)

@@ -114,6 +114,11 @@ class Runner:
         self._wake = asyncio.Event()
         self.progress = Progress()
 
+    @property
+    def positions(self) -> dict[int, tuple[int, int]]:
+        """Loaded partition to the first offset that is not settled, and to the one behind the newest fetched."""
+        return self._ownership.positions
+
     # --- life ---
 
     async def open(self) -> None:

@@ -27,8 +27,8 @@ from streams.errors import FencedError, PoisonError, TransientError
 
 log = structlog.get_logger("memstream.engine")
 
-_CALL_TIMEOUT_S = 30.0
-"""One blocking transaction call; librdkafka retries inside, and says by itself when it is over."""
+_CALL_TIMEOUT_S = 10.0
+"""One blocking transaction call. Its outcome is open until it is asked again; a process that stops waits for one."""
 
 _FLUSH_STEP_S = 0.05
 """Bounds how late a refusal is seen; a flush without one returns as soon as everything is delivered."""

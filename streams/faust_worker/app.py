@@ -14,6 +14,7 @@ from mode.types import ServiceT
 from schemas.conversation import AnyConversationEvent
 from streams.clock import Clock
 from streams.engine import kafka
+from streams.engine.liveness import StageFacts
 from streams.engine.poller import Poller
 from streams.engine.runner import Runner
 from streams.engine.stage import Stage
@@ -38,6 +39,11 @@ class Engine(Service):
         super().__init__(**kwargs)
         self._app = app
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def opened(self) -> bool:
+        """Whether everything is connected."""
+        return self._task is not None
 
     async def on_start(self) -> None:
         """Connect the stage, fence a predecessor, then settle batches."""
@@ -146,6 +152,19 @@ class StageApp(faust.App):
 
     async def on_stop(self) -> None:
         """Nothing: the services stop themselves, each within its deadline."""
+
+    def facts(self) -> StageFacts:
+        """What is told of the stage to whoever judges whether it gets on; on the event loop only."""
+        positions, progress = self.runner.positions, self.runner.progress
+        return StageFacts(
+            opened=self.engine.opened,
+            polls=self.poller.polls,
+            loaded=frozenset(positions),
+            loading=self.poller.loading - positions.keys(),
+            unsettled={partition: first for partition, (first, fetched) in positions.items() if first < fetched},
+            settled=progress.records,
+            retries=progress.retries,
+        )
 
     def on_runner_ended(self, task: "asyncio.Task[None]") -> None:
         """The engine has stopped; by itself only with an error."""

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
@@ -23,6 +24,9 @@ from streams.engine.kafka import CLIENT_LOG
 from streams.engine.steps import Observe, unobserved
 from streams.errors import UsageError
 from streams.faust_worker.agents import create_app
+from streams.faust_worker.app import StageApp
+from streams.faust_worker.health import watched
+from streams.faust_worker.stacks import write_threads
 from streams.settings import Settings
 from topology import provision
 from topology.graph import StageName
@@ -30,6 +34,11 @@ from topology.graph import StageName
 log = structlog.get_logger("memstream.worker")
 
 _MAX_SLOTS = 256
+
+_LEAVE_WITHIN_S = 60.0
+"""Without Kafka. A call that waits for it gives up after 30 s (`streams.engine.transactions`); seen: 35 s in all."""
+_EXIT_NOTHING_THERE = 3
+"""As documented for all commands (`docs/commands.md`)."""
 
 
 def run(
@@ -49,6 +58,7 @@ def run(
 
     Raises:
         MemstreamError: a stage stopped by itself; its open batch is uncommitted and will be done again.
+        KafkaAwayError: no broker has answered for `kafka.away_limit`, or none did at the start.
     """
     configure_logging(settings.worker.log_level)
     with ExitStack() as locks:
@@ -77,43 +87,77 @@ async def _run(
             alter_configs=False,  # an operator's own retention stays; `memstream topology check` tells of differences
         ),
     )
+    clock = SystemClock()
     alone = asyncio.Lock()
     apps = [
         create_app(
             name,
             settings=settings,
             instance=instance,
-            clock=SystemClock(),
+            clock=clock,
             jitter=random.Random(),  # noqa: S311  (spreads retries, nothing more)
             observe=observe(name),
             alone=alone,
         )
         for name, instance in instances.items()
     ]
+
+    def all_ready() -> None:
+        log.info("worker_ready", instances={str(name): instance for name, instance in instances.items()})
+        ready()
+
+    facts = {app.stage.spec.name: app.facts for app in apps}
+    async with watched(facts, settings=settings, clock=clock) as kafka_gone:
+        await _run_apps(apps, stopping, kafka_gone, all_ready)
+
+
+async def _run_apps(
+    apps: Sequence[StageApp], stopping: asyncio.Event, kafka_gone: "asyncio.Future[None]", ready: Callable[[], None]
+) -> None:
     for app in apps:
-        app.failed = loop.create_future()
+        app.failed = asyncio.get_running_loop().create_future()
     stop = asyncio.create_task(stopping.wait())
     try:
         # Together, so that a store that is away delays the stages that need it and no other.
         starting = asyncio.gather(*(app.start() for app in apps))
-        ends: list[asyncio.Future[Any]] = [stop, *(app.failed for app in apps if app.failed is not None)]
+        ends: list[asyncio.Future[Any]] = [stop, kafka_gone, *(app.failed for app in apps if app.failed is not None)]
         await asyncio.wait([starting, *ends], return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
             starting.cancel()  # stopped, or a stage has failed while others still wait for what they need
         else:
             starting.result()
-            log.info("worker_ready", instances={str(name): instance for name, instance in instances.items()})
             ready()
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     finally:
         stop.cancel()
+        if kafka_gone.done():
+            log.error("kafka_gone", error=str(kafka_gone.exception()))
+            end_process_within(_LEAVE_WITHIN_S)
         await asyncio.gather(*(app.stop() for app in apps), return_exceptions=True)
+    if kafka_gone.done():
+        kafka_gone.result()
     for app in apps:
         if app.failed is not None and app.failed.done() and app.failed.exception() is not None:
             log.error("stage_failed", stage=str(app.stage.spec.name), error=repr(app.failed.exception()))
     for app in apps:
         if app.failed is not None and app.failed.done():
             app.failed.result()
+
+
+def end_process_within(limit_s: float) -> None:
+    """End this process after so long, should it still be there, whatever its threads wait for.
+
+    Nothing is lost by that: what is not committed is done again, as after a crash.
+    """
+
+    def end() -> None:
+        log.error("ended_by_force", after_s=limit_s)
+        write_threads(sys.stderr)
+        os._exit(_EXIT_NOTHING_THERE)
+
+    timer = threading.Timer(limit_s, end)
+    timer.daemon = True
+    timer.start()
 
 
 @contextmanager

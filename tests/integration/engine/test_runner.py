@@ -247,10 +247,10 @@ async def test_a_batch_that_is_open_when_partitions_go_is_committed_before_they_
     first = await run(held, settings, "first")
     await first.until(lambda: held.batches == 1 and len(first.runner._open[0].raw.leases) == 4)
     second = await run(Copies(), settings, "second")
-    await first.until(lambda: any(lease.closing for lease in first.runner._leases.values()))
+    await first.until(lambda: any(lease.closing for lease in first.runner._ownership._leases.values()))
     held.may_go.set()
     deadline_s = settings.worker.revoke_deadline.total_seconds()
-    await second.until(lambda: len(second.runner._leases) == 2, within_s=deadline_s - 2)
+    await second.until(lambda: len(second.runner._ownership._leases) == 2, within_s=deadline_s - 2)
     history = await settled(follower)
     assert copied(history) == in_log_order(history)
     assert (first.runner.progress.records, second.runner.progress.records) == (200, 0)
@@ -267,7 +267,9 @@ async def test_a_batch_that_outlives_the_revoke_deadline_is_dropped_and_done_by_
     first = await run(held, settings, "first")
     await first.until(lambda: held.batches == 1 and len(first.runner._open[0].raw.leases) == 4)
     second = await run(Copies(), settings, "second")
-    await second.until(lambda: len(second.runner._leases) == 2 and second.runner.progress.records > 0, within_s=15)
+    await second.until(
+        lambda: len(second.runner._ownership._leases) == 2 and second.runner.progress.records > 0, within_s=15
+    )
     assert first.runner.progress.records == 0
     held.may_go.set()
     history = await settled(follower)
