@@ -27,7 +27,7 @@ MAY_BE_ZERO = {"min": 0}
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """What all groups of settings check of themselves: counts are at least 1, durations are not negative."""
+    """What all groups check of themselves: counts are at least 1, durations not negative, floats are ratios."""
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
@@ -36,6 +36,8 @@ class Group:
                 raise ValueError(f"{f.name} is at least {least}, not {value}")
             if isinstance(value, timedelta) and value < timedelta(0):
                 raise ValueError(f"{f.name} is a duration and not negative")
+            if isinstance(value, float) and not 0 < value <= 1:
+                raise ValueError(f"{f.name} is a ratio above 0 and up to 1, not {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +105,7 @@ class BatchSettings(Group):
         max_bytes: closes a batch by size; at 1 MiB embedded candidates would close at about 950.
         max_age: closes a batch by the age of its oldest event.
         max_in_flight_bytes: fetched and not yet committed, per stage; above it fetching pauses.
+        latency_target: batches shrink until they are over within so long; zero leaves them as large as they come.
         max_open_batches: taken and not yet committed, per stage; more of them only help where outside calls are slow.
     """
 
@@ -110,6 +113,7 @@ class BatchSettings(Group):
     max_bytes: int = 4 * 1024 * 1024
     max_age: timedelta = timedelta(milliseconds=20)
     max_in_flight_bytes: int = 16 * 1024 * 1024
+    latency_target: timedelta = timedelta(0)
     max_open_batches: int = 4
 
 
@@ -122,11 +126,13 @@ class RetrySettings(Group):
         max_delay: the backoff doubles up to this, with jitter.
         max_crashes: so many deaths of the process at one place, and its events are tried one by one; so many more on
             one event alone, and that is dead-lettered.
+        max_dead_letter_ratio: when more of the newest records would be dead-lettered, the stage stops instead; 1 never.
     """
 
     first_delay: timedelta = timedelta(milliseconds=100)
     max_delay: timedelta = timedelta(seconds=10)
     max_crashes: int = 2
+    max_dead_letter_ratio: float = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,6 +289,8 @@ def _from_text(text: str, hint: Any) -> Any:
     if hint is timedelta:
         seconds = float(text)
         return timedelta(seconds=seconds)
+    if hint is float:
+        return float(text)
     if hint is int:
         return int(text)
     if hint is Path:

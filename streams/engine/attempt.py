@@ -10,10 +10,12 @@
 `streams.engine.runner` says when; nothing but step 6 acknowledges anything.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
 from confluent_kafka import TopicPartition
 
 from schemas.codec import Codec
@@ -21,11 +23,14 @@ from streams.clock import Clock
 from streams.engine.batcher import RawBatch
 from streams.engine.decoding import Decoded, decode_batch
 from streams.engine.ledger import Failed, dead_letter_outputs, failed_of, ledger_outputs
+from streams.engine.pauses import PauseWatch
 from streams.engine.quarantine import CrashError, mark_behind
 from streams.engine.stage import Answers, Decision, Output, Stage
 from streams.engine.steps import Observe, Step
 from streams.engine.transactions import Transactions
 from streams.errors import TransientError
+
+log = structlog.get_logger("memstream.engine")
 
 
 @dataclass(kw_only=True)
@@ -62,6 +67,7 @@ class Attempts:
         group_metadata: of the consumer, as of now; none while it is no member.
         namespace: put before every topic.
         clock: what time it is.
+        pauses: says when nothing may be done outside.
         observe: told of each step.
     """
 
@@ -74,6 +80,7 @@ class Attempts:
         group_metadata: Callable[[], Any],
         namespace: str,
         clock: Clock,
+        pauses: PauseWatch,
         observe: Observe,
     ) -> None:
         self._stage = stage
@@ -82,6 +89,7 @@ class Attempts:
         self._group_metadata = group_metadata
         self._topic = namespace + stage.spec.reads.name
         self._clock = clock
+        self._pauses = pauses
         self._observe = observe
 
     async def decide(
@@ -117,7 +125,16 @@ class Attempts:
         self._observe(Step.ASKED)
 
     async def perform(self, attempt: Attempt) -> None:
-        """Steps 4 and 5; batches take turns."""
+        """Steps 4 and 5; batches take turns. Only what is ours may change anything outside.
+
+        Raises:
+            TransientError: partitions were given back; whoever takes them back ends the batch.
+        """
+        while doubt_s := self._pauses.doubt_s(now_s=self._clock.monotonic_s()):
+            log.warning("effects_wait_after_pause", stage=self._stage.spec.name, wait_s=round(doubt_s, 3))
+            await asyncio.sleep(doubt_s)
+        if not all(lease.alive for lease in attempt.raw.leases):
+            raise TransientError("partitions of the batch were given back")
         if attempt.decision.publish:
             await self._transactions.publish(attempt.decision.publish)
         if attempt.decision.effect is not None:

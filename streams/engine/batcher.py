@@ -10,6 +10,7 @@ from typing import cast
 
 from confluent_kafka import Message
 
+from streams.engine.batch_size import BatchSize
 from streams.engine.chunk import Chunk, Lease, record_bytes
 
 
@@ -17,6 +18,8 @@ class CloseReason(enum.StrEnum):
     """What closed a batch."""
 
     COUNT = "count"
+    ADAPTED = "adapted"
+    """By count, at a limit that the latency target has lowered (`streams.engine.batch_size`)."""
     BYTES = "bytes"
     AGE = "age"
 
@@ -104,16 +107,16 @@ class MicroBatcher:
     """Merges chunks into micro-batches, taking turns between partitions.
 
     Laws (property-tested): every record added under a living lease is taken exactly once; within a partition records
-    leave in the order they came; no batch exceeds `max_events`, nor `max_bytes` unless a single record does.
+    leave in the order they came; no batch exceeds the size's `max_events`, nor `max_bytes` unless a single record does.
 
     Args:
-        max_events: closes by count.
+        size: says at how many events a batch closes by count.
         max_bytes: closes by size.
         max_age: closes by the age of the oldest record.
     """
 
-    def __init__(self, *, max_events: int, max_bytes: int, max_age: timedelta) -> None:
-        self._max_events = max_events
+    def __init__(self, *, size: BatchSize, max_bytes: int, max_age: timedelta) -> None:
+        self._size = size
         self._max_bytes = max_bytes
         self._max_age_s = max_age.total_seconds()
         self._waiting: dict[Lease, deque[Message]] = {}
@@ -132,7 +135,7 @@ class MicroBatcher:
     @property
     def full(self) -> bool:
         """Whether a batch closes by count or bytes, however long its events have waited."""
-        return self._events >= self._max_events or self._bytes >= self._max_bytes
+        return self._events >= self._size.max_events or self._bytes >= self._max_bytes
 
     def add(self, chunk: Chunk, *, now_s: float) -> None:
         """Take in a chunk; one of a dead lease is dropped, its owner will read it."""
@@ -155,7 +158,7 @@ class MicroBatcher:
     def take(self, *, now_s: float) -> RawBatch:
         """The next batch; empty when nothing waits. Partitions give an equal share each, so none starves another."""
         taken: dict[Lease, list[Message]] = {}
-        events_left, bytes_left = self._max_events, self._max_bytes
+        events_left, bytes_left = self._size.max_events, self._max_bytes
         closed_by = CloseReason.AGE
         while self._waiting and events_left and closed_by is not CloseReason.BYTES:
             share = max(1, events_left // len(self._waiting))
@@ -170,7 +173,7 @@ class MicroBatcher:
                 if not events_left:
                     break
         if not events_left:
-            closed_by = CloseReason.COUNT
+            closed_by = CloseReason.ADAPTED if self._size.is_reduced else CloseReason.COUNT
         # What is left has waited for less than the age limit or closes by count anyway: its age starts anew, which
         # delays it by one batch at the most.
         self._oldest_at_s = now_s if self._waiting else None

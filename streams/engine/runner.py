@@ -16,23 +16,26 @@ are still in memory, so nothing is rewound.
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
 from schemas.codec import Codec
 from streams.clock import Clock
 from streams.engine.attempt import Attempt, Attempts
+from streams.engine.batch_size import BatchSize
 from streams.engine.batcher import MicroBatcher, RawBatch
 from streams.engine.chunk import Chunk, Lease
-from streams.engine.ladder import Backoff, Rung, classify
+from streams.engine.dead_letter_limit import DeadLetterLimit
+from streams.engine.ladder import Rung, classify
 from streams.engine.open_batch import OpenBatch, Progress, settled
 from streams.engine.ownership import Ownership
+from streams.engine.pauses import PauseWatch
 from streams.engine.poller import Poller
 from streams.engine.quarantine import Quarantine, SuspectedError
+from streams.engine.repeating import Repeat
 from streams.engine.settling import Settler
 from streams.engine.stage import Stage
 from streams.engine.steps import Observe, unobserved
@@ -50,8 +53,6 @@ _COMMIT_ASKED_EVERY_S = 0.05
 
 _QUEUED_FOR_COMMIT = 2
 """One commits, one is ready: with so many only full batches are taken, since small ones would only queue up behind."""
-
-T = TypeVar("T")
 
 
 class Runner:
@@ -87,9 +88,12 @@ class Runner:
         self._transactions = transactions
         self._settings = settings
         self._clock = clock
-        self._jitter = jitter
+        self.progress = Progress()
+        self._repeat = Repeat(stage.spec.name, settings.retry, jitter=jitter, progress=self.progress)
+        self._pauses = PauseWatch(settings.kafka.session_timeout, now_s=clock.monotonic_s())
         batch = settings.batch
-        self._batcher = MicroBatcher(max_events=batch.max_events, max_bytes=batch.max_bytes, max_age=batch.max_age)
+        self._size = BatchSize(max_events=batch.max_events, latency_target=batch.latency_target)
+        self._batcher = MicroBatcher(size=self._size, max_bytes=batch.max_bytes, max_age=batch.max_age)
         self._attempts = Attempts(
             stage,
             codec=codec,
@@ -97,6 +101,7 @@ class Runner:
             group_metadata=lambda: poller.group_metadata,
             namespace=settings.kafka.namespace,
             clock=clock,
+            pauses=self._pauses,
             observe=observe,
         )
         self._quarantine = Quarantine(
@@ -112,7 +117,7 @@ class Runner:
         self._failure: Exception | None = None
         self._collapsing = asyncio.Lock()
         self._wake = asyncio.Event()
-        self.progress = Progress()
+        self._letters = DeadLetterLimit(stage.spec.name, max_ratio=settings.retry.max_dead_letter_ratio)
 
     @property
     def positions(self) -> dict[int, tuple[int, int]]:
@@ -146,6 +151,7 @@ class Runner:
             FencedError, RefusedError, BugError: the stage has stopped, its open batches are uncommitted.
         """
         next_due_s = self._clock.monotonic_s()
+        ticking = asyncio.create_task(self._tick())
         try:
             while True:
                 self._wake.clear()
@@ -160,6 +166,7 @@ class Runner:
                         async with asyncio.timeout(min(wait_s, max(0.0, next_due_s - now_s))):
                             await self._wake.wait()
         finally:
+            ticking.cancel()
             await self._collapse()
 
     async def _go_on(self, now_s: float) -> float:
@@ -250,7 +257,9 @@ class Runner:
         if self._quarantine.is_suspect(batch.raw):
             raise SuspectedError
         await self._repeat(partial(self._quarantine.begin, batch.raw))
-        attempt = await self._repeat(partial(self._attempts.decide, batch.raw), batch.raw)
+        attempt = await self._repeat(
+            partial(self._attempts.decide, batch.raw), partial(self._quarantine.withdraw, batch.raw)
+        )
         assert attempt is not None
         if attempt.decision.state is not None:
             self._stage.apply(attempt.decision.state)
@@ -261,10 +270,11 @@ class Runner:
         """Everything behind the decision, each step when its turn comes."""
         try:
             attempt = deciding.result()
-            await self._repeat(partial(self._attempts.ask, attempt), batch.raw)
+            failed = partial(self._quarantine.withdraw, batch.raw)
+            await self._repeat(partial(self._attempts.ask, attempt), failed)
             batch.asked = True
             if before is None or await settled(before.performed):
-                await self._repeat(partial(self._attempts.perform, attempt), batch.raw)
+                await self._repeat(partial(self._perform, batch, attempt), failed)
                 batch.performed.set_result(True)
                 if before is None or await settled(before.committed):
                     await self._repeat(partial(self._commit, batch, attempt))
@@ -275,11 +285,24 @@ class Runner:
                 self._failure = error
                 self._wake.set()
 
-    async def _commit(self, batch: OpenBatch, attempt: Attempt) -> None:
+    async def _tick(self) -> None:
+        while True:
+            self._pauses.tick(now_s=self._clock.monotonic_s())
+            await asyncio.sleep(self._pauses.tick_every_s)
+
+    async def _perform(self, batch: OpenBatch, attempt: Attempt) -> None:
+        self._must_be_open(batch)
+        await self._attempts.perform(attempt)
+
+    def _must_be_open(self, batch: OpenBatch) -> None:
         if batch not in self._open:
             raise FencedError("the partitions of the batch were lost while it committed")
+
+    async def _commit(self, batch: OpenBatch, attempt: Attempt) -> None:
+        self._must_be_open(batch)
         if not all(lease.alive for lease in attempt.raw.leases):
             raise TransientError("partitions of the batch were given back")  # whoever takes them back ends the batch
+        self._letters.check(len(attempt.raw), len(attempt.letters))
         batch.committing = True
         try:
             # Shielded: a transaction that has begun is ended, whoever cancels the batch meanwhile.
@@ -293,6 +316,7 @@ class Runner:
         finally:
             batch.committing = False
         self._ownership.settled(attempt.raw)
+        self._letters.settled(len(attempt.raw), len(attempt.letters))
         self._quarantine.settled(attempt.raw)
         self.progress.batches += 1
         self.progress.records += len(attempt.raw)
@@ -303,6 +327,7 @@ class Runner:
         if batch in self._open:  # else its partitions were lost meanwhile
             self._open.remove(batch)
             self._end(batch, committed=True)
+            self._size.settled(events=len(batch.raw), took_s=self._clock.monotonic_s() - batch.since_s)
             self._poller.release(batch.held_bytes)
 
     def _end(self, batch: OpenBatch, *, committed: bool) -> None:
@@ -324,6 +349,7 @@ class Runner:
             settler = Settler(
                 self._stage,
                 self._attempts,
+                perform=partial(self._perform, batch),
                 commit=partial(self._commit, batch),
                 repeat=self._repeat,
                 quarantine=self._quarantine,
@@ -366,25 +392,3 @@ class Runner:
         if due:
             with suppress(TransientError):  # the stage asks for it again
                 await self._transactions.publish(due)
-
-    async def _repeat(self, call: Callable[[], Awaitable[T]], raw: RawBatch | None = None) -> T:
-        """Repeat a call for as long as it fails in passing; then what it does with `raw` has killed nobody."""
-        retry = self._settings.retry
-        backoff = Backoff(retry.first_delay, retry.max_delay, self._jitter)
-        while True:
-            try:
-                return await call()
-            except TransientError as error:
-                self.progress.retries += 1
-                delay_s = backoff.next_delay_s(error)
-                log.warning(
-                    "retry",
-                    stage=self._stage.spec.name,
-                    delay_s=round(delay_s, 3),
-                    failures=backoff.failures,
-                    error=str(error),
-                )
-                if raw is not None:
-                    with suppress(TransientError):
-                        await self._quarantine.withdraw(raw)
-                await asyncio.sleep(delay_s)

@@ -28,6 +28,7 @@ class Settler:
     Args:
         stage: whose batch it is.
         attempts: makes tries.
+        perform: does one's outside effect; called through `repeat`.
         commit: commits one; called through `repeat`.
         repeat: repeats a call for as long as it fails in passing.
         quarantine: says which events may kill the process.
@@ -38,12 +39,14 @@ class Settler:
         stage: Stage[Any],
         attempts: Attempts,
         *,
+        perform: Callable[[Attempt], Awaitable[None]],
         commit: Callable[[Attempt], Awaitable[None]],
         repeat: Callable[[Callable[[], Awaitable[None]]], Awaitable[None]],
         quarantine: Quarantine,
     ) -> None:
         self._stage = stage
         self._attempts = attempts
+        self._perform = perform
         self._commit = commit
         self._repeat = repeat
         self._quarantine = quarantine
@@ -113,7 +116,7 @@ class Settler:
                 is_decided = False
                 return
             await self._attempts.ask(attempt)
-            await self._attempts.perform(attempt)
+            await self._perform(attempt)
             await self._commit(attempt)
             if attempt.decision.state is not None:
                 self._stage.apply(attempt.decision.state)
