@@ -44,6 +44,8 @@ from topology.topics import TopicSpec
 
 _PARTITIONS = 4
 _SEED = 1
+_GC_THRESHOLDS = (50_000, 20, 20)
+"""The worker's; not imported from it, since this file also runs over checkouts that have none."""
 _EPOCH_MS = 1_740_000_000_000
 _SLOWEST = 40
 """Functions that `--profile` prints."""
@@ -200,6 +202,7 @@ async def _run_stage(stage: Stage[Any], log: _Log, max_events: int) -> Cost:
     cost = Cost()
     gc.collect()
     gc.freeze()  # the log so far is no worker's memory: no collection shall look at it
+    gc.set_threshold(*_GC_THRESHOLDS)
     await stage.open()
     for partition in range(_PARTITIONS):
         await stage.load(partition, position=0)

@@ -21,6 +21,11 @@ _quiet.propagate = False
 
 HEAP = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC")
 
+QUICK = ("-XX:TieredStopAtLevel=1",)
+"""The first compiler only. A native broker shares a laptop's cores and often lives for minutes: the optimizing compiler
+took a third of the broker's processor time for minutes, and gave nothing that showed (`make bench-pipeline`, 20,000 to
+60,000 turns: 100 us a turn with it, 60 without)."""
+
 LOG4J = """\
 rootLogger.level = WARN
 rootLogger.appenderRef.stdout.ref = stdout
@@ -121,7 +126,7 @@ class Kafka(Part):
 
     def _java(self, installed: Installation) -> list[object]:
         log4j = f"-Dlog4j2.configurationFile={self._log4j}"
-        return [installed.java, *HEAP, log4j, "-cp", f"{installed.kafka_jars}/*"]
+        return [installed.java, *HEAP, *QUICK, log4j, "-cp", f"{installed.kafka_jars}/*"]
 
 
 def _cluster_id() -> str:

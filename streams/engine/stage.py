@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+import msgspec
+
 from schemas.candidate import Watermark
 from schemas.headers import Headers, RawHeaders
 from schemas.outcome import Outcome, Reason, Verdict
@@ -13,9 +15,10 @@ from topology.topics import TopicSpec
 E_co = TypeVar("E_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Consumed(Generic[E_co]):
+class Consumed(msgspec.Struct, Generic[E_co], frozen=True, gc=False):
     """One record as it stood in its topic, decoded.
+
+    There is one for every record, so it is made in C and the garbage collector does not look at it: it is in no cycle.
 
     Attributes:
         partition: where it stood.
@@ -49,9 +52,8 @@ class MicroBatch(Generic[E_co]):
     last_offsets: Mapping[int, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
-    """One record to write.
+class Output(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One record to write; as cheap as `Consumed`, for the same reason.
 
     Attributes:
         topic: where to.

@@ -5,6 +5,7 @@ notice comes from here, behind the write, and caches follow it. No change is eve
 the stage stops and says why, because a gap in the store would never close.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,23 +72,26 @@ class Index(StatelessStage):
 
     async def decide(self, batch: MicroBatch[ChangesRecord]) -> Decision:
         """The newest state of each memory, and one notice per partition."""
-        newest: dict[tuple[UserKey, str], Consumed[MemoryChange]] = {}
+        newest: dict[int, dict[UserKey, dict[str, Consumed[MemoryChange]]]] = {}
+        writes = Writes()
         heads: dict[UserKey, Head] = {}
         for record in batch.records:
-            if isinstance(record.event, MemoryChange):
-                change = record.event
-                newest[change.user, change.memory_id] = record  # type: ignore[assignment]  # narrowed by isinstance
+            change = record.event
+            if isinstance(change, MemoryChange):
+                user = change.user
+                changed = newest.setdefault(record.partition, {}).setdefault(user, {})
+                changed[change.memory_id] = record  # type: ignore[assignment]  # narrowed by isinstance
                 if (head := headers.get(record.headers, headers.HEAD)) is not None:
-                    heads[change.user] = topics.HEADS.codec.decode(head)
-        writes = Writes(heads=list(heads.values()))
-        for (user, memory_id), changed in newest.items():
-            if changed.event.op is Op.ERASED:
-                writes.erased.setdefault(user, []).append(memory_id)
-            else:
-                writes.rows.append(self._row(changed))
-        decision = Decision(effect=writes if newest else None)
-        decision.outputs = self._notices(batch, list(newest.values()))
-        return decision
+                    heads[user] = topics.HEADS.codec.decode(head)
+        for users in newest.values():
+            for user, records in users.items():
+                for memory_id, newest_record in records.items():
+                    if newest_record.event.op is Op.ERASED:
+                        writes.erased.setdefault(user, []).append(memory_id)
+                    else:
+                        writes.rows.append(self._row(newest_record))
+        writes.heads = list(heads.values())
+        return Decision(outputs=self._notices(batch, newest), effect=writes if newest else None)
 
     async def perform(self, effect: Writes) -> None:
         """Write memories, then heads: a head speaks of memories that are there."""
@@ -104,12 +108,9 @@ class Index(StatelessStage):
             raise BugError(f"{topics.CHANGES.name} {record.partition}/{record.offset}: a change without its vector")
         return row
 
-    def _notices(self, batch: MicroBatch[Any], newest: list[Consumed[MemoryChange]]) -> list[Output]:
-        users: dict[int, dict[UserKey, tuple[int, list[str]]]] = {}
-        for record in newest:
-            change = record.event
-            revision, memory_ids = users.setdefault(record.partition, {}).get(change.user, (0, []))
-            users[record.partition][change.user] = (max(revision, change.revision), [*memory_ids, change.memory_id])
+    def _notices(
+        self, batch: MicroBatch[Any], newest: Mapping[int, Mapping[UserKey, Mapping[str, Consumed[MemoryChange]]]]
+    ) -> list[Output]:
         watermarks = collect_watermarks(batch)
         return [
             Output(
@@ -120,14 +121,19 @@ class Index(StatelessStage):
                     Indexed(
                         generation=self._generation,
                         users=[
-                            IndexedUser(user.tenant, user.user_id, revision, memory_ids)
-                            for user, (revision, memory_ids) in users.get(partition, {}).items()
+                            IndexedUser(
+                                user.tenant,
+                                user.user_id,
+                                max(record.event.revision for record in changed.values()),
+                                list(changed),
+                            )
+                            for user, changed in newest.get(partition, {}).items()
                         ],
                         watermarks=watermarks.get(partition, []),
                     )
                 ),
             )
-            for partition in sorted(users.keys() | watermarks.keys())
+            for partition in sorted(newest.keys() | watermarks.keys())
         ]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,9 +16,8 @@ from schemas.ids import UserKey
 from schemas.memory import Head, Memory
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoreRow:
-    """One memory as it is written.
+class StoreRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One memory as it is written; made in C, because there is one for every change.
 
     Attributes:
         memory: the record; its id is a UUID in canonical form, as `schemas.ids` derives it.

@@ -42,7 +42,12 @@ def _upsert_record(connection: sqlite3.Connection, user_no: int, memory: Memory)
 
 
 def _index(connection: sqlite3.Connection, written: Sequence[tuple[int, int, StoreRow]]) -> None:
-    """Index memories, all words last: other statements in between would make FTS5 write a segment for each row."""
+    """Index memories, all words last: other statements in between would make FTS5 write a segment for each row.
+
+    So would a row number that goes back, and memories that were there before stand among new ones: hence they are
+    sorted (-20 % processor time of a write in which one in ten was there).
+    """
+    written = sorted(written, key=lambda row: row[1])
     words = [words_of(user_no, row.tokens) for user_no, _, row in written]
     connection.executemany(
         "INSERT OR REPLACE INTO index_entries VALUES (?, ?, ?, ?)",

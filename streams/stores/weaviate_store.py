@@ -40,6 +40,9 @@ MAX_IDS = 1_000
 PAGE_MEMORIES = 2_000
 """Read at once; more than that, or more than fits a gRPC message, is read in sixteen parts."""
 
+MAX_KNOWN_HEADS = 50_000
+"""Users of whom it is known for a while which head the store has."""
+
 MAX_UUID_PREFIX = 8
 """Digits before a UUID's first hyphen: enough to cut eight trillion memories into pages."""
 
@@ -52,9 +55,11 @@ class WeaviateStore:
 
     Not promised: there is no compare-and-set. The last writer of a memory wins, also with an older revision.
     `put_heads` compares with what is there before it writes, which is not atomic; a user has one writer at a time, and
-    that makes it enough. `memories` and `search` are not one state of the store while somebody writes; whoever loads a
-    user compares with the head. BM25 weighs a term by how rare it is in the user's whole bucket, so strangers move
-    scores, though never what is found.
+    that makes it enough. What this object wrote less than a timeout ago it does not read again: a timeout is shorter
+    than a lease, so whoever had the user meanwhile has given it back, and batches are done again in their order.
+    `memories` and `search` are not one state of the store while somebody writes; whoever loads a user compares with the
+    head. BM25 weighs a term by how rare it is in the user's whole bucket, so strangers move scores, though never what
+    is found.
 
     No call relies on the client's retries. Every call has one deadline, its retries included.
 
@@ -81,6 +86,7 @@ class WeaviateStore:
         self._heads = heads_collection_name(namespace=namespace, generation=generation)
         self._timeout_s = settings.timeout.total_seconds()
         self._client: Any = None
+        self._known_heads: dict[UserKey, tuple[int, float]] = {}
 
     async def open(self) -> None:
         """See `Store.open`.
@@ -111,13 +117,13 @@ class WeaviateStore:
         if self._client is not None:
             await self._client.close()
             self._client = None
+            self._known_heads.clear()
 
     async def upsert(self, rows: Sequence[StoreRow]) -> None:
         """See `Store.upsert`. One request a bucket; after an error some rows may be written, and others not."""
         by_bucket: dict[str, list[Any]] = defaultdict(list)
         for user, newest in newest_rows(rows, dimensions=self._dimensions).items():
-            bucket = self._bucket(user)
-            by_bucket[bucket] += [self._object(bucket, row) for row in newest.values()]
+            by_bucket[self._bucket(user)] += self._objects(user, newest.values())
         async with self._deadline():
             await _all(self._write(batch) for objects in by_bucket.values() for batch in wire.batches(objects))
 
@@ -136,8 +142,14 @@ class WeaviateStore:
     async def put_heads(self, heads: Sequence[Head]) -> None:
         """See `Store.put_heads`. Reads, compares and writes; not atomic."""
         newest = newest_heads(heads)
+        now_s = asyncio.get_running_loop().time()
+        known = {user: revision for user in newest if (revision := self._known_revision(user, now_s)) is not None}
         async with self._deadline():
-            stored = await self._stored_heads(list(newest))
+            stored = await self._stored_heads([user for user in newest if user not in known])
+            revisions = {user: head.revision for user, head in stored.items()} | known
+            newer = {user: head for user, head in newest.items() if head.revision >= revisions.get(user, 0)}
+            for user in newer:
+                self._known_heads.pop(user, None)  # unknown again, until all of this is written
             await self._write(
                 [
                     wire.batch_object(
@@ -145,10 +157,17 @@ class WeaviateStore:
                         uuid=_head_uuid(user),
                         properties={"record": HEADS.encode(head).decode()},
                     )
-                    for user, head in newest.items()
-                    if user not in stored or head.revision >= stored[user].revision
+                    for user, head in newer.items()
                 ]
             )
+        if len(self._known_heads) + len(newer) > MAX_KNOWN_HEADS:
+            self._known_heads.clear()
+        self._known_heads |= {user: (head.revision, now_s) for user, head in newer.items()}
+
+    def _known_revision(self, user: UserKey, now_s: float) -> int | None:
+        """The revision of the head that the store has, if this object wrote it a moment ago."""
+        revision, written_at_s = self._known_heads.get(user, (None, now_s))
+        return revision if now_s - written_at_s < self._timeout_s else None
 
     async def heads(self, users: Sequence[UserKey]) -> dict[UserKey, Head]:
         """See `Store.heads`."""
@@ -249,20 +268,23 @@ class WeaviateStore:
             objects = [objects[error.index] for error in errors]
             await asyncio.sleep(delay_s)
 
-    def _object(self, bucket: str, row: StoreRow) -> Any:
-        memory = row.memory
-        return wire.batch_object(
-            collection=self._memories,
-            tenant=bucket,
-            uuid=memory.memory_id,
-            properties={
-                "tenant": wire.exactly(memory.tenant),
-                "user_id": wire.exactly(memory.user_id),
-                "tokens": " ".join(terms_of(row.tokens)),
-                "record": MEMORIES.encode(memory).decode(),
-            },
-            vector=row.vector if row.vector.any() else None,
-        )
+    def _objects(self, user: UserKey, rows: Iterable[StoreRow]) -> list[Any]:
+        bucket = self._bucket(user)
+        whose = {"tenant": wire.exactly(user.tenant), "user_id": wire.exactly(user.user_id)}
+        return [
+            wire.batch_object(
+                collection=self._memories,
+                tenant=bucket,
+                uuid=row.memory.memory_id,
+                properties={
+                    **whose,
+                    "tokens": " ".join(terms_of(row.tokens)),
+                    "record": MEMORIES.encode(row.memory).decode(),
+                },
+                vector=row.vector if row.vector.any() else None,
+            )
+            for row in rows
+        ]
 
     def _bucket(self, user: UserKey) -> str:
         return bucket_name(bucket_of(user, self._buckets))

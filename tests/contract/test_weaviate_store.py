@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from schemas.ids import UserKey, derive
-from schemas.memory import Memory
+from schemas.memory import Head, Memory
 from streams.errors import RefusedError, TransientError, UsageError
 from streams.settings import Settings, StoreSettings
 from streams.stores.factory import create_store
@@ -213,8 +213,7 @@ async def test_one_bad_object(store: Any, monkeypatch: pytest.MonkeyPatch) -> No
         return request(objects)
 
     monkeypatch.setattr(weaviate_wire, "batch_request", counted)
-    bucket = bucket_name(bucket_of(MARIA, 4))
-    objects = [store._object(bucket, row) for row in rows(MARIA, 3)]
+    objects = store._objects(MARIA, rows(MARIA, 3))
     objects[1].uuid = "no-uuid"
 
     with pytest.raises(RefusedError, match="UUID"):
@@ -222,6 +221,25 @@ async def test_one_bad_object(store: Any, monkeypatch: pytest.MonkeyPatch) -> No
 
     assert sent == [3, 1, 1, 1]
     assert [memory.revision for memory in await store.memories(MARIA)] == [0, 2]
+
+
+async def test_head_of_another_writer(settings: Settings) -> None:
+    """A newer head that somebody else wrote stays, once it is older than a timeout what a store wrote itself."""
+    ours = create_store(settings.replace("store", timeout=timedelta(seconds=2)), dimensions=DIMENSIONS)
+    theirs = create_store(settings, dimensions=DIMENSIONS)
+    await ours.open()
+    await theirs.open()
+    try:
+        await ours.put_heads([Head(tenant=MARIA.tenant, user_id=MARIA.user_id, generation=1, revision=1)])
+        await theirs.put_heads([Head(tenant=MARIA.tenant, user_id=MARIA.user_id, generation=1, revision=5)])
+        await asyncio.sleep(2)
+
+        await ours.put_heads([Head(tenant=MARIA.tenant, user_id=MARIA.user_id, generation=1, revision=3)])
+
+        assert (await theirs.heads([MARIA]))[MARIA].revision == 5
+    finally:
+        await ours.close()
+        await theirs.close()
 
 
 async def test_wrong_key(settings: Settings) -> None:
