@@ -1,0 +1,50 @@
+"""Where a watched worker meets its end: chosen by the test, told on the command line, met in the worker itself."""
+
+import os
+import signal
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from streams.engine.steps import Step
+from topology.graph import StageName
+
+REVOKING = "revoking"
+"""Partitions must be given back while a batch is open on them: the worker dies when that batch is about to commit."""
+REVOKED = "revoked"
+"""Partitions have been given back by the engine, and the group does not know it yet."""
+
+_SIGNALS = {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fate:
+    """One end.
+
+    Attributes:
+        stage: whose batches count.
+        place: a step, or `REVOKING`, or `REVOKED`.
+        count: the end comes when the stage gets there for the so-manieth time.
+        end: SIGKILL, or SIGSTOP until somebody thaws it.
+    """
+
+    stage: StageName
+    place: str
+    count: int = 1
+    end: Literal["kill", "freeze"] = "kill"
+
+    def __post_init__(self) -> None:
+        assert self.place in {*Step, REVOKING, REVOKED}, f"{self.place} is no place to end at"
+
+    def __str__(self) -> str:
+        return f"{self.stage}:{self.place}:{self.count}:{self.end}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """What `str` made."""
+        stage, place, count, end = text.split(":")
+        assert end in ("kill", "freeze")
+        return cls(stage=StageName(stage), place=place, count=int(count), end=end)  # type: ignore[arg-type]
+
+    def meet(self) -> None:
+        """End this process; returns only if it was frozen and has been thawed."""
+        os.kill(os.getpid(), _SIGNALS[self.end])
