@@ -1,6 +1,6 @@
 """Watched workers and the log they leave, for chaos tests."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,12 +11,12 @@ from streams.settings import Settings
 
 
 @pytest.fixture
-def new_worker(tmp_path: Path) -> Iterator[Callable[[Settings], WatchedWorker]]:
+def new_worker(tmp_path: Path) -> Iterator[Callable[..., WatchedWorker]]:
     """Makes watched workers, not yet started; they share a journal, and none of them outlives the test."""
     workers: list[WatchedWorker] = []
 
-    def make(settings: Settings) -> WatchedWorker:
-        workers.append(WatchedWorker(settings, tmp_path))
+    def make(settings: Settings, *, stages: Sequence[str] = ()) -> WatchedWorker:
+        workers.append(WatchedWorker(settings, tmp_path, stages=stages))
         return workers[-1]
 
     try:

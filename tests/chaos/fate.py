@@ -9,7 +9,9 @@ from streams.engine.steps import Step
 from topology.graph import StageName
 
 REVOKING = "revoking"
-"""Partitions must be given back while a batch is open on them: the worker dies when that batch is about to commit."""
+"""Partitions must be given back while a batch is open on them: the worker dies when that batch is about to commit.
+
+That there is one, the test sees to (`chaos.journal.hold_file`)."""
 REVOKED = "revoked"
 """Partitions have been given back by the engine, and the group does not know it yet."""
 

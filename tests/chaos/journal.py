@@ -24,6 +24,8 @@ class Deed(enum.StrEnum):
     """Its outside effect is about to be done."""
     PERFORMED = "performed"
     """Its outside effect is done."""
+    HOLDING = "holding"
+    """It is ready to commit and is kept from it until partitions go."""
     COMMITTED = "committed"
     """Its transaction is over."""
     REFUSED = "refused"
@@ -72,6 +74,7 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def write(
@@ -94,6 +97,11 @@ class Journal:
             note=note,
         )
         os.write(self._file, msgspec.json.encode(entry) + b"\n")
+
+
+def hold_file(path: Path, stage: StageName) -> Path:
+    """Whoever makes this file, beside a journal, tells the stage to keep its batches open until partitions go."""
+    return path.with_name(f"hold-{stage}")
 
 
 def read(path: Path) -> list[Entry]:

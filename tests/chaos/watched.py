@@ -10,8 +10,8 @@ from chaos.fate import Fate
 from chaos.journal import Deed, Entry
 from e2e.running_worker import RunningWorker
 
+from streams.cli.worker import parse_stages
 from streams.settings import Settings
-from topology.graph import StageName
 
 _TESTS = Path(__file__).parents[1]
 
@@ -65,9 +65,10 @@ class WatchedWorker(RunningWorker):
             time.sleep(0.05)
 
     def wait_for_partitions(self, timeout_s: float = 30.0) -> None:
-        """Return once every stage has been given partitions: a worker that only joined proves nothing."""
+        """Return once each of its stages has been given partitions: a worker that only joined proves nothing."""
+        wanted = set(parse_stages(self._stages or None))
         self.wait_for(
-            lambda: {entry.stage for entry in self.own(Deed.ASSIGNED) if entry.parts} == set(StageName),
+            lambda: {entry.stage for entry in self.own(Deed.ASSIGNED) if entry.parts} == wanted,
             "partitions for every stage",
             timeout_s=timeout_s,
         )

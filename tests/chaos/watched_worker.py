@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from chaos.fate import REVOKED, REVOKING, Fate
-from chaos.journal import Deed, Journal, Part
+from chaos.journal import Deed, Journal, Part, hold_file
 
 from streams.cli.worker import parse_stages
 from streams.engine import runner
@@ -46,7 +46,7 @@ class Watch:
         self._fate = fate if fate is not None and fate.stage is stage else None
         self._passes = 0
         self.committing: Sequence[Part] = ()
-        self.armed = False
+        self.revoking = asyncio.Event()
 
     @property
     def place(self) -> str | None:
@@ -57,12 +57,20 @@ class Watch:
         """One entry of the journal."""
         self._journal.write(self._stage, deed, parts, **more)
 
+    def is_told_to_hold(self) -> bool:
+        """Whether batches are kept open until partitions go, so that there is one then."""
+        return (
+            self.place == REVOKING
+            and not self.revoking.is_set()
+            and hold_file(self._journal.path, self._stage).exists()
+        )
+
     def observe(self, step: Step) -> None:
         """Called by the engine, in part on the thread of the transactions."""
         if step is Step.COMMITTED:
             self.write(Deed.COMMITTED, self.committing)
         self.come_through(step)
-        if self.armed and step is Step.COMMITTING:
+        if step is Step.COMMITTING and self.revoking.is_set():
             self.come_through(REVOKING)
 
     def come_through(self, place: str) -> None:
@@ -100,11 +108,15 @@ class WatchedAttempts(Attempts):
         self._watch.write(Deed.PERFORMED, parts, revisions=revisions)
 
     async def commit(self, attempt: Attempt) -> None:
-        self._watch.committing = parts_of(attempt.raw)
+        watch = self._watch
+        if watch.is_told_to_hold():
+            watch.write(Deed.HOLDING, parts_of(attempt.raw))
+            await watch.revoking.wait()
+        watch.committing = parts_of(attempt.raw)
         try:
             await super().commit(attempt)
         except Exception as error:
-            self._watch.write(Deed.REFUSED, parts_of(attempt.raw), note=f"{type(error).__name__}: {error}")
+            watch.write(Deed.REFUSED, parts_of(attempt.raw), note=f"{type(error).__name__}: {error}")
             raise
 
 
@@ -121,17 +133,12 @@ class WatchedRunner(Runner):
 
     async def revoked(self, leases: list[Lease], *, lost: bool) -> None:
         watch = self._watch
-        if watch.place == REVOKING and leases:
-            # Load is flowing: a batch is open soon. Nothing may be awaited between this look and the revoking itself.
-            while not any(batch.raw.leases & set(leases) for batch in self._open):  # noqa: ASYNC110  (nobody is told)
-                await asyncio.sleep(0.001)
-            watch.armed = True
+        if leases:
+            watch.revoking.set()
         await super().revoked(leases, lost=lost)
         watch.write(Deed.REVOKED, [Part(x.partition, x.next_offset, x.next_offset) for x in leases], note=f"{lost=}")
         if leases:
             watch.come_through(REVOKED)
-            if watch.armed:
-                watch.come_through(REVOKING)  # its commit had begun before we looked
 
 
 def parts_of(raw: RawBatch) -> list[Part]:
