@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -15,6 +16,14 @@ That there is one, the test sees to (`chaos.journal.hold_file`)."""
 REVOKED = "revoked"
 """Partitions have been given back by the engine, and the group does not know it yet."""
 
+PERFORMING = "performing"
+"""An outside effect is about to be done that writes something which may change later.
+
+A worker that goes on from here does it, whatever it has lost meanwhile, as a call does that is already on its way."""
+
+_REACHED_WITHIN_S = 0.5
+"""A signal may reach another thread first; until then this one must do nothing."""
+
 _SIGNALS = {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP}
 
 
@@ -24,7 +33,7 @@ class Fate:
 
     Attributes:
         stage: whose batches count.
-        place: a step, or `REVOKING`, or `REVOKED`.
+        place: a step, or one of the names above.
         count: the end comes when the stage gets there for the so-manieth time.
         end: SIGKILL, or SIGSTOP until somebody thaws it.
     """
@@ -35,7 +44,7 @@ class Fate:
     end: Literal["kill", "freeze"] = "kill"
 
     def __post_init__(self) -> None:
-        assert self.place in {*Step, REVOKING, REVOKED}, f"{self.place} is no place to end at"
+        assert self.place in {*Step, REVOKING, REVOKED, PERFORMING}, f"{self.place} is no place to end at"
 
     def __str__(self) -> str:
         return f"{self.stage}:{self.place}:{self.count}:{self.end}"
@@ -50,3 +59,4 @@ class Fate:
     def meet(self) -> None:
         """End this process; returns only if it was frozen and has been thawed."""
         os.kill(os.getpid(), _SIGNALS[self.end])
+        time.sleep(_REACHED_WITHIN_S)

@@ -88,6 +88,48 @@ def stale_writes(entries: Sequence[Entry], *, pid: int) -> dict[str, tuple[int, 
     return stale
 
 
+def afterlife(entries: Sequence[Entry], *, pid: int) -> list[Entry]:
+    """What a process does, having been frozen for longer than its session, until each stage has partitions again."""
+    reborn: set[StageName] = set()
+    thawed = False
+    found = []
+    for entry in entries:
+        if entry.pid != pid:
+            continue
+        thawed |= entry.deed is Deed.WENT_ON
+        if thawed and entry.deed is Deed.ASSIGNED:
+            reborn.add(entry.stage)
+        if thawed and entry.stage not in reborn:
+            found.append(entry)
+    return found
+
+
+def check_zombie(entries: Sequence[Entry], *, pid: int) -> list[str]:
+    """What a zombie takes for committed others had committed before; what it does outside it had decided in its life.
+
+    Args:
+        entries: all journals, in the order of time.
+        pid: the process that was frozen and thawed.
+    """
+    settled: dict[Place, int] = {}
+    decided: dict[Place, int] = {}
+    findings = []
+    acts = {id(entry) for entry in afterlife(entries, pid=pid)}
+    for entry in entries:
+        for part in entry.parts:
+            place = entry.stage, part.partition
+            if id(entry) not in acts:
+                if entry.deed is Deed.COMMITTED:
+                    settled[place] = max(settled.get(place, -1), part.last_offset)
+                elif entry.pid == pid and entry.deed is Deed.DECIDING:
+                    decided[place] = max(decided.get(place, -1), part.last_offset)
+            elif entry.deed is Deed.COMMITTED and part.last_offset > settled.get(place, -1):
+                findings.append(f"{_named(place)}: the zombie committed up to {part.last_offset}")
+            elif entry.deed is Deed.PERFORMING and part.last_offset > decided.get(place, -1):
+                findings.append(f"{_named(place)}: the zombie went on to perform up to {part.last_offset}")
+    return findings
+
+
 def repeated_effects(entries: Sequence[Entry], stage: StageName) -> int:
     """How many batches of a stage began an effect on records on which one had been begun before."""
     own = [entry for entry in entries if entry.stage is stage]

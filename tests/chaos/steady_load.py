@@ -1,4 +1,4 @@
-"""Load that goes on while things break: every event is published until it is acknowledged, then all of them again."""
+"""Load that goes on while things break: every event is published until it is acknowledged."""
 
 import asyncio
 import itertools
@@ -16,23 +16,23 @@ _AT_ONCE = 5
 
 
 class SteadyLoad:
-    """Publishes conversations over and over until it is left; use it as an async context manager.
+    """Publishes conversations, in order and at a steady rate, until it is left; use it as an async context manager.
 
-    Leaving waits until every event has been acknowledged once. An event whose acknowledgement did not come is published
-    again, with the id it had.
+    An event whose acknowledgement did not come is published again, with the id it had, before anything behind it. When
+    all have been published they are published again, which changes no memory.
 
     Args:
         settings: where to.
-        conversations: what.
+        conversations: what; enough of them for as long as it takes.
         events_per_s: how fast, at most.
 
     Attributes:
-        acknowledged: events so far, repetitions included.
+        acknowledged: events so far.
     """
 
     def __init__(self, settings: Settings, conversations: Conversations, *, events_per_s: float = 100.0) -> None:
         self._settings = settings
-        self._events = conversations.events
+        self._conversations = conversations
         self._pause_s = _AT_ONCE / events_per_s
         self._enough = asyncio.Event()
         self._publishing: asyncio.Task[None] | None = None
@@ -63,23 +63,27 @@ class SteadyLoad:
                     self._publishing.result()
                 await asyncio.sleep(0.02)
 
+    @property
+    def sent(self) -> Conversations:
+        """What has been acknowledged, and so must be remembered; read it when the load has ended."""
+        return Conversations(
+            events=self._conversations.events[: self.acknowledged], language=self._conversations.language
+        )
+
     async def _publish(self) -> None:
         async with ConversationPublisher(self._settings) as publisher:
             for start in itertools.count(step=_AT_ONCE):
-                first_time = start < len(self._events)
-                if self._enough.is_set() and not first_time:
+                if self._enough.is_set():
                     return
                 await self._until_acknowledged(publisher, start)
-                if not self._enough.is_set():
-                    await asyncio.sleep(self._pause_s)
+                await asyncio.sleep(self._pause_s)
 
     async def _until_acknowledged(self, publisher: ConversationPublisher, start: int) -> None:
-        events: list[ConversationEvent] = [
-            self._events[index % len(self._events)] for index in range(start, start + _AT_ONCE)
-        ]
+        events = self._conversations.events
+        these: list[ConversationEvent] = [events[index % len(events)] for index in range(start, start + _AT_ONCE)]
         while True:
             try:
-                self.acknowledged += len(await publisher.publish_many(events))
+                self.acknowledged += len(await publisher.publish_many(these))
             except TransientError:
                 await asyncio.sleep(0.5)
             else:

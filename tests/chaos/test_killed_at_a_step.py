@@ -43,7 +43,7 @@ async def test_every_stage_dies_once_at_the_step(
 ) -> None:
     """A worker is killed where one stage stands at the step, six times over; everything is as after a calm run."""
     settings = settings.replace("extract", idle_after=timedelta(seconds=2)).replace("batch", max_events=8)
-    conversations = generate(seed, users=40, turns=400)
+    conversations = generate(seed, users=40, turns=6000)
     worker = new_worker(settings)
     async with SteadyLoad(settings, conversations) as load:
         for stage in StageName:
@@ -57,7 +57,7 @@ async def test_every_stage_dies_once_at_the_step(
 
     entries = worker.entries()
     assert [entry.stage for entry in entries if entry.deed is Deed.MET_FATE] == list(StageName)
-    await assert_nothing_lost_or_doubled(history, settings, conversations, entries)
+    await assert_nothing_lost_or_doubled(history, settings, load.sent, entries)
     assert_sound(check_effects(entries, killed=worker.pids[:-1]))
     if step in _BEHIND_THE_EFFECT:
         idle = [stage for stage in _WITH_EFFECTS if not repeated_effects(entries, stage)]

@@ -47,7 +47,7 @@ async def test_every_stage_dies_while_it_gives_partitions_back(
     settings = settings.replace("extract", idle_after=timedelta(seconds=2))
     settings = settings.replace("kafka", session_timeout=timedelta(seconds=6))
     settings = settings.replace("batch", max_events=8, max_open_batches=32)
-    conversations = generate(seed, users=40, turns=400)
+    conversations = generate(seed, users=40, turns=6000)
     giving = {stage: new_worker(settings, stages=[stage]) for stage in StageName}
     taking = new_worker(settings)
     async with SteadyLoad(settings, conversations) as load:
@@ -78,7 +78,7 @@ async def test_every_stage_dies_while_it_gives_partitions_back(
 
     entries = taking.entries()
     assert {entry.stage for entry in entries if entry.deed is Deed.MET_FATE} == set(StageName)
-    await assert_nothing_lost_or_doubled(history, settings, conversations, entries)
+    await assert_nothing_lost_or_doubled(history, settings, load.sent, entries)
     assert_sound(check_effects(entries, killed=[worker.pids[0] for worker in giving.values()]))
 
 

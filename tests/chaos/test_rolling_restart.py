@@ -31,7 +31,7 @@ async def test_a_rolling_restart_delivers_nothing_again(
     """Both leave and come back, at once and after the other one has taken over; every record is handed out once."""
     settings = settings.replace("extract", idle_after=timedelta(seconds=2)).replace("batch", max_events=32)
     settings = settings.replace("kafka", session_timeout=_SESSION)
-    conversations = generate(seed, users=40, turns=400)
+    conversations = generate(seed, users=40, turns=6000)
     first, second = new_worker(settings), new_worker(settings)
     async with SteadyLoad(settings, conversations) as load:
         for worker in (first, second):
@@ -54,7 +54,7 @@ async def test_a_rolling_restart_delivers_nothing_again(
     for pid in (*first.pids, *second.pids):
         settled = {entry.stage for entry in entries if entry.pid == pid and entry.deed is Deed.COMMITTED}
         assert settled == set(StageName), f"process {pid} settled something in {settled} only"
-    await assert_nothing_lost_or_doubled(history, settings, conversations, entries)
+    await assert_nothing_lost_or_doubled(history, settings, load.sent, entries)
     assert_sound([*check_delivered_once(entries), *check_effects(entries, killed=())])
 
 

@@ -14,7 +14,7 @@ from streams.settings import Settings
 async def assert_nothing_lost_or_doubled(
     history: LogHistory, settings: Settings, conversations: Conversations, entries: Sequence[Entry]
 ) -> None:
-    """The audit over log, store and cache, the journals beside it, and every turn that was published."""
+    """The audit over log, store and cache, the journals beside it, and every turn that was acknowledged."""
     assert_sound([*await audit(history, settings), *check_covers(entries, history), *check_not_settled_again(entries)])
     assert turns_of(history) == conversations.memory_ids()
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from chaos.fate import REVOKED, REVOKING, Fate
+from chaos.fate import PERFORMING, REVOKED, REVOKING, Fate
 from chaos.journal import Deed, Journal, Part, hold_file
 
 from streams.cli.worker import parse_stages
@@ -73,15 +73,17 @@ class Watch:
         if step is Step.COMMITTING and self.revoking.is_set():
             self.come_through(REVOKING)
 
-    def come_through(self, place: str) -> None:
-        """End here, if it is the place and the time."""
+    def come_through(self, place: str) -> bool:
+        """End here, if it is the place and the time; true if the end was none, and the process has been thawed."""
         if self._fate is None or place != self._fate.place:
-            return
+            return False
         self._passes += 1
-        if self._passes == self._fate.count:
-            self.write(Deed.MET_FATE, note=str(self._fate))
-            self._fate.meet()
-            self.write(Deed.WENT_ON)
+        if self._passes != self._fate.count:
+            return False
+        self.write(Deed.MET_FATE, note=str(self._fate))
+        self._fate.meet()
+        self.write(Deed.WENT_ON)
+        return True
 
 
 _watches: dict[StageName, Watch] = {}
@@ -104,8 +106,15 @@ class WatchedAttempts(Attempts):
             return
         parts, revisions = parts_of(attempt.raw), revisions_of(attempt.decision.effect)
         self._watch.write(Deed.PERFORMING, parts, revisions=revisions)
-        await super().perform(attempt)
-        self._watch.write(Deed.PERFORMED, parts, revisions=revisions)
+        went_on = writes_what_will_change(attempt.decision.effect) and self._watch.come_through(PERFORMING)
+        performing = asyncio.ensure_future(super().perform(attempt))
+        try:
+            await (asyncio.shield(performing) if went_on else performing)
+        finally:
+            if went_on:
+                await asyncio.wait({performing})
+            if performing.done() and not performing.cancelled() and performing.exception() is None:
+                self._watch.write(Deed.PERFORMED, parts, revisions=revisions)
 
     async def commit(self, attempt: Attempt) -> None:
         watch = self._watch
@@ -154,6 +163,13 @@ def revisions_of(effect: Any) -> dict[str, int]:
     if isinstance(effect, Invalidation):
         return {f"version of {user}": revision for user, revision in effect.versions.items()}
     return {}
+
+
+def writes_what_will_change(effect: Any) -> bool:
+    """Whether a later batch may write the same again, newer: turns stay as they are, facts that hold may be superseded."""
+    if isinstance(effect, Writes):
+        return any(row.memory.kind == "fact" and row.memory.superseded_by is None for row in effect.rows)
+    return True
 
 
 def main() -> None:

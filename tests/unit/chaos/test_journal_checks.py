@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import pytest
 from chaos.journal import Deed, Entry, Part
 from chaos.journal_checks import (
+    afterlife,
     check_covers,
     check_delivered_once,
     check_effects,
     check_not_settled_again,
+    check_zombie,
     repeated_effects,
     stale_writes,
 )
@@ -165,3 +167,40 @@ def test_a_write_older_than_anothers_is_named() -> None:
 
     assert stale_writes(entries, pid=FIRST) == {"a": (2, 3)}
     assert stale_writes(entries, pid=SECOND) == {}
+
+
+ZOMBIE = [
+    (FIRST, Deed.DECIDING, 0, 7),
+    *settled(SECOND, 0, 7),
+    *settled(SECOND, 8, 11),
+    (FIRST, Deed.WENT_ON, 0, 0),
+]
+"""The first one froze with a batch, the second one settled that and more, the first one is thawed."""
+
+
+def test_what_a_zombie_does_ends_with_new_partitions() -> None:
+    """Then it is a worker like any other."""
+    entries = journal(*ZOMBIE, (FIRST, Deed.REFUSED, 0, 7), (FIRST, Deed.ASSIGNED, 12, 12), *settled(FIRST, 12, 15))
+
+    assert [entry.deed for entry in afterlife(entries, pid=FIRST)] == [Deed.WENT_ON, Deed.REFUSED]
+
+
+def test_a_zombie_may_repeat_what_it_had_decided_and_learn_that_it_was_settled() -> None:
+    """Its write was on its way; and that its batch is settled is true, though by another."""
+    entries = journal(*ZOMBIE, (FIRST, Deed.PERFORMING, 0, 7), (FIRST, Deed.COMMITTED, 0, 7))
+
+    assert check_zombie(entries, pid=FIRST) == []
+
+
+def test_a_zombie_that_commits_is_found() -> None:
+    """What nobody else had settled it must not settle."""
+    entries = journal(*ZOMBIE, (FIRST, Deed.COMMITTED, 8, 12))
+
+    assert check_zombie(entries, pid=FIRST) == ["index 0: the zombie committed up to 12"]
+
+
+def test_a_zombie_that_goes_on_writing_is_found() -> None:
+    """It decides nothing new and does it, on partitions that are another one's."""
+    entries = journal(*ZOMBIE, (FIRST, Deed.DECIDING, 8, 9), (FIRST, Deed.PERFORMING, 8, 9))
+
+    assert check_zombie(entries, pid=FIRST) == ["index 0: the zombie went on to perform up to 9"]
