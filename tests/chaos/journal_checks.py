@@ -105,28 +105,24 @@ def afterlife(entries: Sequence[Entry], *, pid: int) -> list[Entry]:
 
 
 def check_zombie(entries: Sequence[Entry], *, pid: int) -> list[str]:
-    """What a zombie takes for committed others had committed before; what it does outside it had decided in its life.
+    """What a zombie takes for committed, others had committed before.
 
     Args:
         entries: all journals, in the order of time.
         pid: the process that was frozen and thawed.
     """
     settled: dict[Place, int] = {}
-    decided: dict[Place, int] = {}
     findings = []
     acts = {id(entry) for entry in afterlife(entries, pid=pid)}
     for entry in entries:
         for part in entry.parts:
             place = entry.stage, part.partition
+            if entry.deed is not Deed.COMMITTED:
+                continue
             if id(entry) not in acts:
-                if entry.deed is Deed.COMMITTED:
-                    settled[place] = max(settled.get(place, -1), part.last_offset)
-                elif entry.pid == pid and entry.deed is Deed.DECIDING:
-                    decided[place] = max(decided.get(place, -1), part.last_offset)
-            elif entry.deed is Deed.COMMITTED and part.last_offset > settled.get(place, -1):
+                settled[place] = max(settled.get(place, -1), part.last_offset)
+            elif part.last_offset > settled.get(place, -1):
                 findings.append(f"{_named(place)}: the zombie committed up to {part.last_offset}")
-            elif entry.deed is Deed.PERFORMING and part.last_offset > decided.get(place, -1):
-                findings.append(f"{_named(place)}: the zombie went on to perform up to {part.last_offset}")
     return findings
 
 

@@ -1,7 +1,7 @@
 """A worker is frozen for longer than its session, in the middle of a batch; when it wakes others have its partitions.
 
-Its commits are refused by the broker, its writes by SQLite and by Redis. Weaviate cannot refuse any: there the zombie
-writes no more than what it had decided before it froze, and `memstream verify --repair` mends it.
+Its commits are refused by the broker, its writes by SQLite and by Redis. Weaviate cannot refuse any: there
+`memstream verify --repair` mends what it wrote.
 """
 
 import asyncio
@@ -85,7 +85,7 @@ async def test_weaviate_is_mended_after_a_zombie_wrote_to_it(
     new_worker: Callable[..., WatchedWorker],
     follow: Callable[..., LogFollower],
 ) -> None:
-    """What it wrote is no more than what it had decided in its life; after `verify --repair` the store is the fold."""
+    """What was newer is gone from the store when it wakes; after `verify --repair` the store is the fold of the log."""
     run = ZombieRun(frozen(StageName.INDEX, PERFORMING), settings, new_worker, follow)
     await run.thaw_when_all_is_settled(seed)
 

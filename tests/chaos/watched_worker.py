@@ -166,7 +166,7 @@ def revisions_of(effect: Any) -> dict[str, int]:
 
 
 def writes_what_will_change(effect: Any) -> bool:
-    """Whether a later batch may write the same again, newer: turns stay as they are, facts that hold may be superseded."""
+    """Whether a later batch may write it again, newer: turns stay as they are, facts that hold may be superseded."""
     if isinstance(effect, Writes):
         return any(row.memory.kind == "fact" and row.memory.superseded_by is None for row in effect.rows)
     return True

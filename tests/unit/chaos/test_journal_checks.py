@@ -185,8 +185,8 @@ def test_what_a_zombie_does_ends_with_new_partitions() -> None:
     assert [entry.deed for entry in afterlife(entries, pid=FIRST)] == [Deed.WENT_ON, Deed.REFUSED]
 
 
-def test_a_zombie_may_repeat_what_it_had_decided_and_learn_that_it_was_settled() -> None:
-    """Its write was on its way; and that its batch is settled is true, though by another."""
+def test_a_zombie_may_learn_that_its_batch_was_settled() -> None:
+    """That it is settled is true, though by another."""
     entries = journal(*ZOMBIE, (FIRST, Deed.PERFORMING, 0, 7), (FIRST, Deed.COMMITTED, 0, 7))
 
     assert check_zombie(entries, pid=FIRST) == []
@@ -197,10 +197,3 @@ def test_a_zombie_that_commits_is_found() -> None:
     entries = journal(*ZOMBIE, (FIRST, Deed.COMMITTED, 8, 12))
 
     assert check_zombie(entries, pid=FIRST) == ["index 0: the zombie committed up to 12"]
-
-
-def test_a_zombie_that_goes_on_writing_is_found() -> None:
-    """It decides nothing new and does it, on partitions that are another one's."""
-    entries = journal(*ZOMBIE, (FIRST, Deed.DECIDING, 8, 9), (FIRST, Deed.PERFORMING, 8, 9))
-
-    assert check_zombie(entries, pid=FIRST) == ["index 0: the zombie went on to perform up to 9"]
