@@ -17,9 +17,11 @@ REVOKED = "revoked"
 """Partitions have been given back by the engine, and the group does not know it yet."""
 
 PERFORMING = "performing"
-"""An outside effect is about to be done that writes something which may change later.
+"""The engine is about to begin an outside effect, of something that may change later."""
+CALLING = "calling"
+"""The same, one step on: the effect has begun.
 
-A worker that goes on from here does it, whatever it has lost meanwhile, as a call does that is already on its way."""
+A worker that goes on from here does it to its end, whatever it has lost meanwhile, like a call that is on its way."""
 
 _REACHED_WITHIN_S = 0.5
 """A signal may reach another thread first; until then this one must do nothing."""
@@ -44,7 +46,7 @@ class Fate:
     end: Literal["kill", "freeze"] = "kill"
 
     def __post_init__(self) -> None:
-        assert self.place in {*Step, REVOKING, REVOKED, PERFORMING}, f"{self.place} is no place to end at"
+        assert self.place in {*Step, REVOKING, REVOKED, PERFORMING, CALLING}, f"{self.place} is no place to end at"
 
     def __str__(self) -> str:
         return f"{self.stage}:{self.place}:{self.count}:{self.end}"

@@ -12,6 +12,9 @@ from e2e.log_history import LogHistory
 
 from topology.graph import GRAPH, StageName
 
+_STOPPED_WITHIN_NS = 1_000_000_000
+"""Other threads may write a last line behind the one that says that the process freezes now."""
+
 Place = tuple[StageName, int]
 """A stage and a partition of its input."""
 
@@ -90,17 +93,17 @@ def stale_writes(entries: Sequence[Entry], *, pid: int) -> dict[str, tuple[int, 
 
 def afterlife(entries: Sequence[Entry], *, pid: int) -> list[Entry]:
     """What a process does, having been frozen for longer than its session, until each stage has partitions again."""
+    frozen_ns = min((e.at_ns for e in entries if e.pid == pid and e.deed is Deed.MET_FATE), default=None)
+    if frozen_ns is None:
+        return []
     reborn: set[StageName] = set()
-    thawed = False
     found = []
     for entry in entries:
-        if entry.pid != pid:
-            continue
-        thawed |= entry.deed is Deed.WENT_ON
-        if thawed and entry.deed is Deed.ASSIGNED:
-            reborn.add(entry.stage)
-        if thawed and entry.stage not in reborn:
-            found.append(entry)
+        if entry.pid == pid and entry.at_ns > frozen_ns + _STOPPED_WITHIN_NS:
+            if entry.deed is Deed.ASSIGNED:
+                reborn.add(entry.stage)
+            elif entry.stage not in reborn:
+                found.append(entry)
     return found
 
 

@@ -21,8 +21,8 @@ from topology.graph import StageName
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
 
-_TURNS = 14
-_PAUSE_S = (0.5, 4.0)
+_TURNS = 10
+_PAUSE_S = (0.5, 3.5)
 """Between two turns: a worker takes 2 s to join, a rebalance takes 1 to 2 s, a session 6 s; drawn from the seed."""
 
 

@@ -65,7 +65,7 @@ async def test_every_stage_dies_while_it_gives_partitions_back(
             assert await asyncio.to_thread(worker.wait_ended, 60) == -signal.SIGKILL, worker.log_tail()
             if at_once:
                 worker.start()
-        await asyncio.to_thread(taking.wait_for_partitions)
+        await asyncio.to_thread(taking.wait_for_partitions, 15 if at_once else 30)
         if not at_once:
             for worker in giving.values():
                 worker.start()

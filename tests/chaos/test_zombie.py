@@ -8,11 +8,12 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from chaos.fate import PERFORMING, Fate
+from chaos.fate import CALLING, PERFORMING, Fate
 from chaos.journal import Deed, Entry, Part
 from chaos.journal_checks import afterlife, check_zombie, stale_writes
 from chaos.moves import generate_moves
@@ -42,23 +43,21 @@ async def test_older_writes_of_a_zombie_are_refused(
     follow: Callable[..., LogFollower],
 ) -> None:
     """It wakes with a write on its way, older than what stands there by now; SQLite and Redis keep what is newer."""
-    run = ZombieRun(frozen(stage, PERFORMING), light_settings, new_worker, follow)
+    run = ZombieRun(frozen(stage, CALLING), light_settings, new_worker, follow)
     await run.thaw_when_all_is_settled(seed)
 
     assert run.stale(), "the zombie had nothing older to write: this test would prove nothing"
     await run.assert_sound()
 
 
-@pytest.mark.parametrize("stage", [StageName.EXTRACT, StageName.CONSOLIDATE])
 async def test_offsets_of_a_zombie_are_refused(
-    stage: StageName,
     light_settings: Settings,
     seed: int,
     new_worker: Callable[..., WatchedWorker],
     follow: Callable[..., LogFollower],
 ) -> None:
     """It wakes before its offsets are in its transaction, and the partitions are another one's by then."""
-    run = ZombieRun(frozen(stage, Step.PRODUCED), light_settings, new_worker, follow)
+    run = ZombieRun(frozen(StageName.CONSOLIDATE, Step.PRODUCED), light_settings, new_worker, follow)
     await run.thaw_when_the_partitions_are_gone(seed)
 
     assert run.refused(), f"its commit was not refused:\n{run.zombie.log_tail()}"
@@ -86,7 +85,7 @@ async def test_weaviate_is_mended_after_a_zombie_wrote_to_it(
     follow: Callable[..., LogFollower],
 ) -> None:
     """What was newer is gone from the store when it wakes; after `verify --repair` the store is the fold of the log."""
-    run = ZombieRun(frozen(StageName.INDEX, PERFORMING), settings, new_worker, follow)
+    run = ZombieRun(frozen(StageName.INDEX, CALLING), settings, new_worker, follow)
     await run.thaw_when_all_is_settled(seed)
 
     assert run.stale(), "the zombie had nothing older to write: this test would prove nothing"
@@ -105,6 +104,24 @@ async def test_weaviate_is_mended_after_a_zombie_wrote_to_it(
 def frozen(stage: StageName, place: str) -> Fate:
     """The fate of a zombie."""
     return Fate(stage=stage, place=place, count=_BATCHES_BEFORE, end="freeze")
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="the engine begins an effect without asking whether its lease has run out (`Attempts.perform`)",
+)
+async def test_no_effect_begins_after_the_lease(
+    settings: Settings,
+    seed: int,
+    new_worker: Callable[..., WatchedWorker],
+    follow: Callable[..., LogFollower],
+) -> None:
+    """A zombie that wakes before it has begun to write to Weaviate, which refuses nothing, writes nothing."""
+    run = ZombieRun(frozen(StageName.INDEX, PERFORMING), settings, new_worker, follow)
+    await run.thaw_when_all_is_settled(seed)
+
+    assert not run.late_calls()
+    await run.assert_sound()
 
 
 class ZombieRun:
@@ -141,8 +158,7 @@ class ZombieRun:
             )
             await load.wait_for_more(300)
         await asyncio.to_thread(self._follower.wait_until_drained, timeout_s=90)
-        self.zombie.thaw()
-        await asyncio.to_thread(wait_until_reborn, self.zombie)
+        await asyncio.to_thread(thaw_and_wait, self.zombie)
         await self._end(load)
 
     async def thaw_when_the_partitions_are_gone(self, seed: int) -> None:
@@ -154,8 +170,7 @@ class ZombieRun:
                 lambda: left <= assigned_since(self._survivor.own(Deed.ASSIGNED), self._fate.stage, frozen_ns),
                 "partitions of the zombie",
             )
-            self.zombie.thaw()
-            await asyncio.to_thread(wait_until_reborn, self.zombie)
+            await asyncio.to_thread(thaw_and_wait, self.zombie)
             await load.wait_for_more(100)
         await self._end(load)
 
@@ -192,6 +207,10 @@ class ZombieRun:
         stale = stale_writes(self.zombie.entries(), pid=self.zombie.pid)
         return {name: revisions for name, revisions in stale.items() if not name.startswith("head of")}
 
+    def late_calls(self) -> list[Entry]:
+        """Effects of the frozen stage that began after the thaw, before it had partitions again."""
+        return [e for e in self._afterlife() if (e.stage, e.deed) == (self._fate.stage, Deed.CALLING)]
+
     def rebuilt(self) -> bool:
         """Whether index itself has noticed that its store is not what it was, and mended it."""
         return any("store_rebuilt" in worker.log() for worker in (self._survivor, self.zombie))
@@ -207,17 +226,15 @@ class ZombieRun:
         return afterlife(self.zombie.entries(), pid=self.zombie.pid)
 
 
-def wait_until_reborn(zombie: WatchedWorker) -> None:
+def thaw_and_wait(zombie: WatchedWorker) -> None:
     """Return once every stage has learned that it lost its partitions, and has been given new ones."""
-
-    def reborn() -> bool:
-        thawed_ns = [entry.at_ns for entry in zombie.own(Deed.WENT_ON)]
-        assigned = [
-            entry for entry in zombie.own(Deed.ASSIGNED) if entry.parts and entry.at_ns > max(thawed_ns, default=0)
-        ]
-        return bool(thawed_ns) and {entry.stage for entry in assigned} == set(StageName)
-
-    zombie.wait_for(reborn, "partitions after the thaw", timeout_s=60)
+    thawed_ns = time.monotonic_ns()
+    zombie.thaw()
+    zombie.wait_for(
+        lambda: all(assigned_since(zombie.own(Deed.ASSIGNED), stage, thawed_ns) for stage in StageName),
+        "partitions after the thaw",
+        timeout_s=60,
+    )
 
 
 def open_parts(entries: list[Entry], pid: int, stage: StageName) -> list[Part]:

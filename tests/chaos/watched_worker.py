@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from chaos.fate import PERFORMING, REVOKED, REVOKING, Fate
+from chaos.fate import CALLING, PERFORMING, REVOKED, REVOKING, Fate
 from chaos.journal import Deed, Journal, Part, hold_file
 
 from streams.cli.worker import parse_stages
@@ -23,6 +23,7 @@ from streams.engine.batcher import RawBatch
 from streams.engine.chunk import Lease
 from streams.engine.ledger import Failed
 from streams.engine.runner import Runner
+from streams.engine.stage import Stage
 from streams.engine.steps import Observe, Step
 from streams.faust_worker import app, worker
 from streams.settings import from_environment
@@ -46,6 +47,7 @@ class Watch:
         self._fate = fate if fate is not None and fate.stage is stage else None
         self._passes = 0
         self.committing: Sequence[Part] = ()
+        self.performing: tuple[Sequence[Part], dict[str, int]] = ((), {})
         self.revoking = asyncio.Event()
 
     @property
@@ -105,16 +107,12 @@ class WatchedAttempts(Attempts):
             await super().perform(attempt)
             return
         parts, revisions = parts_of(attempt.raw), revisions_of(attempt.decision.effect)
-        self._watch.write(Deed.PERFORMING, parts, revisions=revisions)
-        went_on = writes_what_will_change(attempt.decision.effect) and self._watch.come_through(PERFORMING)
-        performing = asyncio.ensure_future(super().perform(attempt))
-        try:
-            await (asyncio.shield(performing) if went_on else performing)
-        finally:
-            if went_on:
-                await asyncio.wait({performing})
-            if performing.done() and not performing.cancelled() and performing.exception() is None:
-                self._watch.write(Deed.PERFORMED, parts, revisions=revisions)
+        watch = self._watch
+        watch.write(Deed.PERFORMING, parts, revisions=revisions)
+        watch.performing = parts, revisions
+        if writes_what_will_change(attempt.decision.effect):
+            watch.come_through(PERFORMING)
+        await super().perform(attempt)
 
     async def commit(self, attempt: Attempt) -> None:
         watch = self._watch
@@ -130,7 +128,27 @@ class WatchedAttempts(Attempts):
 
 
 class WatchedRunner(Runner):
-    """A runner whose partitions are written down as they come and go."""
+    """A runner whose partitions are written down as they come and go, and whose stage's effects are."""
+
+    def __init__(self, stage: Stage[Any], **more: Any) -> None:
+        super().__init__(stage, **more)
+        perform = stage.perform
+
+        async def watched(effect: Any) -> None:
+            parts, revisions = self._watch.performing
+            self._watch.write(Deed.CALLING, parts, revisions=revisions)
+            went_on = writes_what_will_change(effect) and self._watch.come_through(CALLING)
+
+            def say(done: "asyncio.Future[None]") -> None:
+                if not done.cancelled() and done.exception() is None:
+                    self._watch.write(Deed.PERFORMED, parts, revisions=revisions)
+
+            performing = asyncio.ensure_future(perform(effect))
+            performing.add_done_callback(say)
+            # What is on its way to a store nobody calls back: it is done although the engine gives its batch up.
+            await (asyncio.shield(performing) if went_on else performing)
+
+        stage.perform = watched  # type: ignore[method-assign]
 
     @property
     def _watch(self) -> Watch:

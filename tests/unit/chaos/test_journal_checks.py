@@ -20,12 +20,13 @@ from topology.graph import GRAPH, StageName
 
 FIRST, SECOND = 101, 202
 INDEX = StageName.INDEX
+SECOND_NS = 1_000_000_000
 
 
 def journal(*lines: tuple[int, Deed, int, int]) -> list[Entry]:
     """Entries of the index stage and partition 0, one a line: process, deed, first and last offset."""
     return [
-        Entry(at_ns=number, pid=pid, stage=INDEX, deed=deed, parts=[Part(0, first, last)])
+        Entry(at_ns=number * SECOND_NS, pid=pid, stage=INDEX, deed=deed, parts=[Part(0, first, last)])
         for number, (pid, deed, first, last) in enumerate(lines)
     ]
 
@@ -105,8 +106,8 @@ def test_a_record_handed_out_again_before_any_commit_is_no_second_settling() -> 
 def test_partitions_and_stages_are_kept_apart() -> None:
     """The same offsets elsewhere are other records."""
     elsewhere = [
-        Entry(at_ns=50, pid=SECOND, stage=INDEX, deed=Deed.DECIDING, parts=[Part(1, 0, 7)]),
-        Entry(at_ns=51, pid=SECOND, stage=StageName.EMBED, deed=Deed.DECIDING, parts=[Part(0, 0, 7)]),
+        Entry(at_ns=50 * SECOND_NS, pid=SECOND, stage=INDEX, deed=Deed.DECIDING, parts=[Part(1, 0, 7)]),
+        Entry(at_ns=51 * SECOND_NS, pid=SECOND, stage=StageName.EMBED, deed=Deed.DECIDING, parts=[Part(0, 0, 7)]),
     ]
 
     assert check_not_settled_again([*CALM, *elsewhere]) == []
@@ -171,6 +172,7 @@ def test_a_write_older_than_anothers_is_named() -> None:
 
 ZOMBIE = [
     (FIRST, Deed.DECIDING, 0, 7),
+    (FIRST, Deed.MET_FATE, 0, 0),
     *settled(SECOND, 0, 7),
     *settled(SECOND, 8, 11),
     (FIRST, Deed.WENT_ON, 0, 0),
