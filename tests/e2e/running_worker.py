@@ -52,11 +52,13 @@ class RunningWorker:
         """Start the process and return at once."""
         assert self._process is None, f"{self.name} runs already"
         self.starts += 1
-        command = [sys.executable, "-m", "streams.cli.main", "worker", "--json"]
-        if self._stages:
-            command += ["--stages", self._stages]
         with self._output().open("wb") as output, self._errors().open("wb") as errors:
-            self._process = subprocess.Popen(command, env=self._environment, stdout=output, stderr=errors)
+            self._process = subprocess.Popen(self.command(), env=self._environment, stdout=output, stderr=errors)
+
+    def command(self) -> list[str]:
+        """What the process is; chaos tests start one that is watched from inside."""
+        command = [sys.executable, "-m", "streams.cli.main", "worker", "--json"]
+        return [*command, "--stages", self._stages] if self._stages else command
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
         """Return once all its stages are connected."""
@@ -67,6 +69,22 @@ class RunningWorker:
             assert code is None, f"{self.name} ended with {code} before it was ready:\n{self.log_tail()}"
             assert time.monotonic() < deadline_s, f"{self.name} not ready within {timeout_s} s:\n{self.log_tail()}"
             time.sleep(0.05)
+
+    @property
+    def pid(self) -> int:
+        """The process that runs."""
+        assert self._process is not None, f"{self.name} was not started"
+        return self._process.pid
+
+    def wait_ended(self, timeout_s: float) -> int:
+        """Return the exit code once it has ended by itself; minus the signal if one killed it."""
+        assert self._process is not None, f"{self.name} was not started"
+        try:
+            code = self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} still runs after {timeout_s} s:\n{self.log_tail()}") from None
+        self._process = None
+        return code
 
     def assert_running(self) -> None:
         """Fail with its last words if it has stopped by itself."""
