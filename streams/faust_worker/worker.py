@@ -37,7 +37,7 @@ log = structlog.get_logger("memstream.worker")
 _MAX_SLOTS = 256
 
 _LEAVE_WITHIN_S = 60.0
-"""Without Kafka. A call that waits for it gives up after 10 s (`streams.engine.transactions`), and several may follow."""
+"""Without Kafka. A call that waits for it gives up after 10 s (`streams.engine.transactions`); several may follow."""
 _EXIT_NOTHING_THERE = 3
 """As documented for all commands (`docs/commands.md`)."""
 _GC_THRESHOLDS = (50_000, 20, 20)

@@ -97,16 +97,6 @@ class RunningWorker:
         assert self._process is not None, f"{self.name} was not started"
         return self._process.poll() is not None
 
-    def wait_ended(self, timeout_s: float) -> int:
-        """Wait until it ends by itself, and return its exit code."""
-        assert self._process is not None
-        try:
-            code = self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"{self.name} still runs after {timeout_s} s:\n{self.log_tail()}") from None
-        self._process = None
-        return code
-
     def kill(self) -> None:
         """End it with SIGKILL: nothing is committed, flushed or said."""
         assert self._process is not None
