@@ -50,6 +50,12 @@ class KafkaSettings(Group):
         partitions: of every pipeline topic; fixed for the life of the log.
         replication: copies of every topic.
         session_timeout: a worker that is silent for so long loses its partitions.
+        group_protocol: how workers share partitions. `classic`: a worker that died and comes back under its name has
+            its partitions at once. `consumer` (KIP-848; Kafka 4.0 or later): the broker assigns, members go on while
+            others come and go, and one that leaves in order hands over at once; but what a dead one had waits for
+            `session_timeout`, also for itself. That timeout is then a config of each group, which the worker sets at
+            its start within the bounds of the broker (`group.consumer.min.session.timeout.ms`, 45 s by default).
+            A running group can be moved from one to the other, worker by worker.
         away_limit: a worker ends when no broker has answered for so long, so that whoever runs it sees it; 0 waits for
             ever. Long enough for a broker's restart and for most outages that mend themselves.
     """
@@ -59,6 +65,7 @@ class KafkaSettings(Group):
     partitions: int = 12
     replication: int = 1
     session_timeout: timedelta = timedelta(seconds=10)
+    group_protocol: Literal["classic", "consumer"] = "classic"
     away_limit: timedelta = timedelta(minutes=5)
 
 

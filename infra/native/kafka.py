@@ -105,6 +105,10 @@ class Kafka(Part):
             "offsets.topic.num.partitions": 4,
             "transaction.state.log.num.partitions": 4,
             "group.initial.rebalance.delay.ms": 0,
+            # Groups of the new protocol say how soon they miss a member within the broker's bounds. By default a broker
+            # allows no less than 45 s and a heartbeat every 5 s; these are the bounds that classic groups have.
+            "group.consumer.min.session.timeout.ms": 6000,
+            "group.consumer.min.heartbeat.interval.ms": 1000,
             # A dead producer's transaction blocks readers of committed records until it is aborted: look every second,
             # not every ten.
             "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,

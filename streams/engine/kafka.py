@@ -78,25 +78,53 @@ def transactional_producer(settings: KafkaSettings, *, client_id: str, transacti
 
 def stage_consumer(settings: KafkaSettings, *, client_id: str, group_id: str, instance_id: str) -> dict[str, Any]:
     """The consumer of one stage: committed records only, progress only through transactions."""
-    return connection(settings, client_id=client_id) | {
-        "group.id": group_id,
+    membership = _consumer_membership if settings.group_protocol == "consumer" else _classic_membership
+    return (
+        connection(settings, client_id=client_id)
+        | membership(settings, instance_id)
+        | {
+            "group.id": group_id,
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            # A position that the log no longer has must be loud: jumping would lose or repeat silently.
+            "auto.offset.reset": "error",
+            "enable.partition.eof": True,
+            # Fetch ahead little and often: our own limit of bytes in flight is the one that counts, and the default
+            # backoff of 1 s on a full queue would show up as latency.
+            "queued.max.messages.kbytes": 16 * 1024,
+            "fetch.queue.backoff.ms": 20,
+            "fetch.wait.max.ms": 100,
+            "fetch.error.backoff.ms": 50,
+        }
+    )
+
+
+def _classic_membership(settings: KafkaSettings, instance_id: str) -> dict[str, Any]:
+    return {
+        "group.protocol": "classic",
         "group.instance.id": instance_id,
         "partition.assignment.strategy": "cooperative-sticky",
-        "isolation.level": "read_committed",
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        # A position that the log no longer has must be loud: jumping would lose or repeat silently.
-        "auto.offset.reset": "error",
-        "enable.partition.eof": True,
-        "session.timeout.ms": int(settings.session_timeout.total_seconds() * 1000),
-        "heartbeat.interval.ms": int(settings.session_timeout.total_seconds() * 1000 / 5),
-        # Fetch ahead little and often: our own limit of bytes in flight is the one that counts, and the default
-        # backoff of 1 s on a full queue would show up as latency.
-        "queued.max.messages.kbytes": 16 * 1024,
-        "fetch.queue.backoff.ms": 20,
-        "fetch.wait.max.ms": 100,
-        "fetch.error.backoff.ms": 50,
+        "session.timeout.ms": session_timeout_ms(settings),
+        "heartbeat.interval.ms": heartbeat_interval_ms(settings),
     }
+
+
+def _consumer_membership(_: KafkaSettings, __: str) -> dict[str, Any]:
+    # No instance id: under this protocol the broker refuses the successor of a dead member for as long as its session
+    # lasts (UNRELEASED_INSTANCE_ID), and librdkafka calls that fatal: a killed worker could not come back. Nor do the
+    # timeouts stand here: librdkafka refuses them, the group has them (`streams.engine.group_configs`).
+    return {"group.protocol": "consumer"}
+
+
+def session_timeout_ms(settings: KafkaSettings) -> int:
+    """After so long without a heartbeat a member is taken for dead."""
+    return int(settings.session_timeout.total_seconds() * 1000)
+
+
+def heartbeat_interval_ms(settings: KafkaSettings) -> int:
+    """Five heartbeats a session: with Kafka's customary three, two lost ones already leave no second to spare."""
+    return session_timeout_ms(settings) // 5
 
 
 def group_positions(settings: KafkaSettings, *, client_id: str, group_id: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import structlog
 import uvloop
 
 from streams.clock import SystemClock
+from streams.engine import group_configs
 from streams.engine.kafka import CLIENT_LOG
 from streams.engine.steps import Observe, unobserved
 from streams.errors import UsageError
@@ -29,7 +30,7 @@ from streams.faust_worker.app import StageApp
 from streams.faust_worker.health import watched
 from streams.faust_worker.stacks import write_threads
 from streams.settings import Settings
-from topology import provision
+from topology import graph, provision
 from topology.graph import StageName
 
 log = structlog.get_logger("memstream.worker")
@@ -99,6 +100,11 @@ async def _run(
             alter_configs=False,  # an operator's own retention stays; `memstream topology check` tells of differences
         ),
     )
+    groups = [
+        graph.stage(name).group_id(namespace=kafka.namespace, generation=settings.worker.generation)
+        for name in instances
+    ]
+    await loop.run_in_executor(None, group_configs.apply, kafka, groups)
     clock = SystemClock()
     alone = asyncio.Lock()
     apps = [

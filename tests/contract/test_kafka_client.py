@@ -19,6 +19,7 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from streams.engine import group_configs
 from streams.engine import kafka as engine_kafka
 from streams.engine.stage import Output
 from streams.engine.transactions import RecordTooLargeError, Transactions
@@ -32,9 +33,13 @@ TAKEOVER_LIMIT_S = 2.0
 
 
 @pytest.fixture
-def settings(kafka: str, namespace: str) -> KafkaSettings:
-    """Where the broker is, and a namespace of the test's own."""
-    return KafkaSettings(bootstrap_servers=kafka, namespace=namespace)
+def settings(kafka: str, namespace: str, request: pytest.FixtureRequest) -> KafkaSettings:
+    """Where the broker is, and a namespace of the test's own; classic groups unless a test asks for both protocols."""
+    protocol = getattr(request, "param", "classic")
+    return KafkaSettings(bootstrap_servers=kafka, namespace=namespace, group_protocol=protocol)
+
+
+both_protocols = pytest.mark.parametrize("settings", ["classic", "consumer"], indirect=True)
 
 
 @pytest.fixture
@@ -212,6 +217,7 @@ def test_watermarks_depend_on_the_isolation_level(
 
 def member(settings: KafkaSettings, topic: str, instance: str, group: str = "group") -> Consumer:
     """A consumer as a stage's, subscribed; it remembers what it was assigned."""
+    group_configs.apply(settings, [settings.namespace + group])
     consumer = Consumer(member_config(settings, instance, group) | {"logger": engine_kafka.CLIENT_LOG})
 
     def assign(consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -249,6 +255,7 @@ def joined(settings: KafkaSettings, topic: str, consumers: list[Consumer]) -> Co
     return consumers[-1]
 
 
+@both_protocols
 def test_the_committed_offset_waits_for_a_predecessors_open_transaction(
     settings: KafkaSettings, topic: str, joined: Consumer
 ) -> None:
@@ -427,6 +434,7 @@ def incompressible(size_bytes: int) -> bytes:
     return random.Random(7).randbytes(size_bytes)
 
 
+@both_protocols
 async def test_metadata_of_an_old_generation_is_refused_and_may_be_tried_again_with_the_new_one(
     settings: KafkaSettings, topic: str, consumers: list[Consumer], transactions: Callable[..., Any]
 ) -> None:

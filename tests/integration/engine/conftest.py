@@ -12,7 +12,7 @@ from e2e.log_history import LogFollower
 from schemas.codec import CONVERSATION_EVENTS as EVENT_CODEC
 from schemas.conversation import Turn
 from streams.clock import SystemClock
-from streams.engine import kafka
+from streams.engine import group_configs, kafka
 from streams.engine.poller import Poller
 from streams.engine.runner import Runner
 from streams.engine.transactions import Transactions
@@ -32,13 +32,10 @@ class RunningStage:
 
     def __init__(self, stage: Any, settings: Settings, instance: str = "test") -> None:
         spec = stage.spec
+        group_id = spec.group_id(namespace=settings.kafka.namespace)
+        group_configs.apply(settings.kafka, [group_id])
         self.poller = Poller(
-            kafka.stage_consumer(
-                settings.kafka,
-                client_id=instance,
-                group_id=spec.group_id(namespace=settings.kafka.namespace),
-                instance_id=instance,
-            ),
+            kafka.stage_consumer(settings.kafka, client_id=instance, group_id=group_id, instance_id=instance),
             topic=settings.kafka.namespace + spec.reads.name,
             max_in_flight_bytes=settings.batch.max_in_flight_bytes,
             revoke_deadline=settings.worker.revoke_deadline,
@@ -51,9 +48,7 @@ class RunningStage:
             transactions=Transactions(
                 kafka.transactional_producer(settings.kafka, client_id=instance, transactional_id=transactional_id),
                 kafka.producer(settings.kafka, client_id=instance),
-                kafka.group_positions(
-                    settings.kafka, client_id=instance, group_id=spec.group_id(namespace=settings.kafka.namespace)
-                ),
+                kafka.group_positions(settings.kafka, client_id=instance, group_id=group_id),
                 namespace=settings.kafka.namespace,
             ),
             settings=settings,
@@ -86,6 +81,12 @@ class RunningStage:
         running.cancel()
         await asyncio.wait({running})
         await self.runner.close()
+
+
+@pytest.fixture(params=["classic", "consumer"])
+def each_protocol(request: pytest.FixtureRequest, light_settings: Settings) -> Settings:
+    """Settings under each of the two group protocols: the engine keeps the same promises under both."""
+    return light_settings.replace("kafka", group_protocol=request.param)
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""The poller on a real Kafka: bounded by bytes, in order; partitions change hands when their batch has ended."""
+"""The poller on a real Kafka: bounded by bytes, in order; partitions change hands when their batch has ended.
+
+Every behaviour is held under both group protocols.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -9,7 +12,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from schemas.conversation import Turn
-from streams.engine import kafka
+from streams.engine import group_configs, kafka
 from streams.engine.chunk import Chunk, Lease
 from streams.engine.poller import Poller
 from streams.errors import RefusedError
@@ -54,20 +57,19 @@ class Holder:
 
 
 @pytest.fixture
-async def poll(light_settings: Settings) -> AsyncIterator[Callable[..., Any]]:
+async def poll(each_protocol: Settings) -> AsyncIterator[Callable[..., Any]]:
     """Starts pollers of one group and stops them at the end."""
     started: list[tuple[Poller, Holder]] = []
 
     def start(instance: str = "first", *, max_in_flight_bytes: int = 1 << 24) -> tuple[Poller, Holder, Any]:
+        namespace = each_protocol.kafka.namespace
+        group_configs.apply(each_protocol.kafka, [f"{namespace}group"])
         config = kafka.stage_consumer(
-            light_settings.kafka,
-            client_id=instance,
-            group_id=light_settings.kafka.namespace + "group",
-            instance_id=instance,
+            each_protocol.kafka, client_id=instance, group_id=f"{namespace}group", instance_id=instance
         )
         poller = Poller(
             config,
-            topic=light_settings.kafka.namespace + CONVERSATION_EVENTS.name,
+            topic=namespace + CONVERSATION_EVENTS.name,
             max_in_flight_bytes=max_in_flight_bytes,
             revoke_deadline=timedelta(seconds=20),
         )

@@ -63,6 +63,12 @@ def settings(light_settings: Settings) -> Settings:
     return light_settings.replace("retry", first_delay=timedelta(milliseconds=10), max_delay=timedelta(milliseconds=50))
 
 
+@pytest.fixture
+def shared(each_protocol: Settings, settings: Settings) -> Settings:
+    """The same under each group protocol, for tests in which partitions change hands."""
+    return settings.replace("kafka", group_protocol=each_protocol.kafka.group_protocol)
+
+
 def copied(history: LogHistory) -> list[bytes | None]:
     """Everything that the stage wrote, partition by partition."""
     return [record.value for p in range(history.partitions) for record in history.of(CANDIDATES, p)]
@@ -207,10 +213,10 @@ async def test_an_error_that_nobody_can_wait_out_stops_the_stage_with_the_batch_
 
 
 async def test_a_stage_that_leaves_in_order_hands_over_without_a_gap_or_an_overlap(
-    settings: Settings, run: Callable[..., Any], publish: Callable[..., list[Turn]], follower: LogFollower
+    shared: Settings, run: Callable[..., Any], publish: Callable[..., list[Turn]], follower: LogFollower
 ) -> None:
     """What it had taken in and not settled when it was stopped, its successor settles."""
-    settings = settings.replace("batch", max_events=20)
+    settings = shared.replace("batch", max_events=20)
     publish([f"turn {n}" for n in range(600)])
     first = await run(Copies(), settings)
     await first.until(lambda: first.runner.progress.records >= 100)
@@ -238,10 +244,10 @@ class Held(Copies):
 
 
 async def test_a_batch_that_is_open_when_partitions_go_is_committed_before_they_do(
-    settings: Settings, run: Callable[..., Any], publish: Callable[..., list[Turn]], follower: LogFollower
+    shared: Settings, run: Callable[..., Any], publish: Callable[..., list[Turn]], follower: LogFollower
 ) -> None:
     """The rebalance waits for it, its commit counts in the new generation, and nothing is delivered again."""
-    settings = settings.replace("batch", max_age=timedelta(seconds=1))  # one batch for all partitions
+    settings = shared.replace("batch", max_age=timedelta(seconds=1))  # one batch for all partitions
     publish([f"turn {n}" for n in range(200)])
     held = Held()
     first = await run(held, settings, "first")
@@ -257,10 +263,10 @@ async def test_a_batch_that_is_open_when_partitions_go_is_committed_before_they_
 
 
 async def test_a_batch_that_outlives_the_revoke_deadline_is_dropped_and_done_by_the_next_owner(
-    settings: Settings, run: Callable[..., Any], publish: Callable[..., list[Turn]], follower: LogFollower
+    shared: Settings, run: Callable[..., Any], publish: Callable[..., list[Turn]], follower: LogFollower
 ) -> None:
     """Partitions go when the deadline is over; what they had in the open batch is settled once, by their new owner."""
-    settings = settings.replace("worker", revoke_deadline=timedelta(seconds=1))
+    settings = shared.replace("worker", revoke_deadline=timedelta(seconds=1))
     settings = settings.replace("batch", max_age=timedelta(seconds=1))  # one batch for all partitions
     publish([f"turn {n}" for n in range(200)])
     held = Held()
