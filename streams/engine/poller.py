@@ -26,6 +26,10 @@ _POLL_S = 0.1
 _MAX_RECORDS = 4000
 """Records of one fetch; chunks of about 3,500 were the fastest in the spike (`native-stack.md`)."""
 
+_METADATA_EVERY_POLLS = 16
+"""Besides each rebalance. Taking it asks another thread of the client, and holds the interpreter meanwhile (measured:
+170 of 3,000 ms under load). What is out of date is refused by the broker, and the commit tried again."""
+
 _COMMITTED_TIMEOUT_S = 30.0
 """Longer than a predecessor's transaction can stay open (10 s), because the offset is not stable until it ends."""
 
@@ -86,7 +90,6 @@ class Poller:
         self._paused: set[int] = set()
         # Written by the polling thread, read by the loop:
         self.group_metadata: Any = None
-        self.metadata_serial = 0
         self.polls = 0
 
     # --- the event loop's side ---
@@ -162,7 +165,8 @@ class Poller:
             self._take_metadata(consumer)
             return
         messages = [first, *consumer.consume(_MAX_RECORDS, 0)]
-        self._take_metadata(consumer)
+        if self.group_metadata is None or self.polls % _METADATA_EVERY_POLLS == 0:
+            self._take_metadata(consumer)
         by_partition: dict[int, list[Message]] = {}
         errors: list[Message] = []
         for message in messages:
@@ -196,7 +200,6 @@ class Poller:
         # Before the first assignment there is no member id and no generation, and such metadata fences nobody.
         if self._leases and consumer.memberid():
             self.group_metadata = consumer.consumer_group_metadata()
-            self.metadata_serial += 1
         else:
             self.group_metadata = None
 

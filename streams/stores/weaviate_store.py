@@ -40,6 +40,10 @@ MAX_IDS = 1_000
 PAGE_MEMORIES = 2_000
 """Read at once; more than that, or more than fits a gRPC message, is read in sixteen parts."""
 
+KNOWN_HEAD_S = 3.0
+"""Half the shortest session timeout that brokers allow (6 s): a worker that stood still for longer says nothing to the
+store before it knows what it has lost (`streams.engine.pauses`), so nobody else can have written a head meanwhile."""
+
 MAX_KNOWN_HEADS = 50_000
 """Users of whom it is known for a while which head the store has."""
 
@@ -55,8 +59,7 @@ class WeaviateStore:
 
     Not promised: there is no compare-and-set. The last writer of a memory wins, also with an older revision.
     `put_heads` compares with what is there before it writes, which is not atomic; a user has one writer at a time, and
-    that makes it enough. What this object wrote less than a timeout ago it does not read again: a timeout is shorter
-    than a lease, so whoever had the user meanwhile has given it back, and batches are done again in their order.
+    that makes it enough. What this object wrote less than `KNOWN_HEAD_S` ago it does not read again.
     `memories` and `search` are not one state of the store while somebody writes; whoever loads a user compares with the
     head. BM25 weighs a term by how rare it is in the user's whole bucket, so strangers move scores, though never what
     is found.
@@ -167,7 +170,7 @@ class WeaviateStore:
     def _known_revision(self, user: UserKey, now_s: float) -> int | None:
         """The revision of the head that the store has, if this object wrote it a moment ago."""
         revision, written_at_s = self._known_heads.get(user, (None, now_s))
-        return revision if now_s - written_at_s < self._timeout_s else None
+        return revision if now_s - written_at_s < KNOWN_HEAD_S else None
 
     async def heads(self, users: Sequence[UserKey]) -> dict[UserKey, Head]:
         """See `Store.heads`."""

@@ -14,6 +14,7 @@ from schemas.ids import UserKey, derive
 from schemas.memory import Head, Memory
 from streams.errors import RefusedError, TransientError, UsageError
 from streams.settings import Settings, StoreSettings
+from streams.stores import weaviate_store
 from streams.stores.factory import create_store
 from streams.stores.protocol import StoreRow
 from topology.keys import alias_name, bucket_name, bucket_of, collection_name
@@ -224,15 +225,15 @@ async def test_one_bad_object(store: Any, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 async def test_head_of_another_writer(settings: Settings) -> None:
-    """A newer head that somebody else wrote stays, once it is older than a timeout what a store wrote itself."""
-    ours = create_store(settings.replace("store", timeout=timedelta(seconds=2)), dimensions=DIMENSIONS)
+    """A newer head that somebody else wrote stays, once a store no longer counts on what it wrote itself."""
+    ours = create_store(settings, dimensions=DIMENSIONS)
     theirs = create_store(settings, dimensions=DIMENSIONS)
     await ours.open()
     await theirs.open()
     try:
         await ours.put_heads([Head(tenant=MARIA.tenant, user_id=MARIA.user_id, generation=1, revision=1)])
         await theirs.put_heads([Head(tenant=MARIA.tenant, user_id=MARIA.user_id, generation=1, revision=5)])
-        await asyncio.sleep(2)
+        await asyncio.sleep(weaviate_store.KNOWN_HEAD_S)
 
         await ours.put_heads([Head(tenant=MARIA.tenant, user_id=MARIA.user_id, generation=1, revision=3)])
 

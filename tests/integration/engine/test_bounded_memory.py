@@ -149,8 +149,8 @@ def allowed_bytes(settings: Settings, largest_fetch: int) -> int:
     value_bytes = len(VALUE % (999, BACKLOG, BACKLOG))
     # 1. Delivered and not committed: the limit, and the fetch that went over it.
     in_flight = settings.batch.max_in_flight_bytes + largest_fetch
-    # 2. In the client's queue, whose limit counts values only, and such records are mostly overhead. Twice, because what
-    # a fetch brings that began below the limit is queued whole: a MiB of each partition, which lz4 has made a quarter.
+    # 2. In the client's queue, whose limit counts values only, and such records are mostly overhead. Twice, because
+    # what a fetch brings that began below the limit is queued whole: a MiB of each partition, which lz4 made a quarter.
     queue_bytes = int(config["queued.max.messages.kbytes"]) * 1024
     queued = 2 * queue_bytes // value_bytes * (value_bytes + RECORD_OVERHEAD_BYTES)
     # 3. What becomes of a record in an open batch: event, output, outcome, and their copies in the producer.
