@@ -26,12 +26,19 @@ _POLL_S = 0.1
 _MAX_RECORDS = 4000
 """Records of one fetch; chunks of about 3,500 were the fastest in the spike (`native-stack.md`)."""
 
+<<<<<<< HEAD
 _METADATA_EVERY_POLLS = 16
 """Besides each rebalance. Taking it asks another thread of the client, and holds the interpreter meanwhile (measured:
 170 of 3,000 ms under load). What is out of date is refused by the broker, and the commit tried again."""
 
 _COMMITTED_TIMEOUT_S = 30.0
 """Longer than a predecessor's transaction can stay open (10 s), because the offset is not stable until it ends."""
+=======
+_ASKED_AGAIN_AFTER_S = 0.05
+_COMMITTED_ASKED_S = 1.0
+"""A predecessor's transaction can stay open for 10 s, and the offset is not stable until it ends; but metadata ages
+meanwhile: under the new group protocol a member's epoch moves on although it sits in its callback."""
+>>>>>>> groups
 
 
 _COMMIT_ENDS_WITHIN_S = 30.0
@@ -245,13 +252,11 @@ class Poller:
             raise KafkaException(error)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        # What other partitions commit meanwhile is of the new generation: this thread may wait long for step 1.
+        # What other partitions commit meanwhile is of the new generation: this thread may wait long in step 1.
         self._take_metadata(consumer)
         # 1. Read the stable committed offset: it waits for a predecessor's open transaction to end.
         committed = self._stable_offsets(consumer, partitions) if partitions else []
         for position in committed:
-            if position.error is not None:
-                raise KafkaException(position.error)
             if position.offset < 0:
                 position.offset = OFFSET_BEGINNING
         # 2. Assign exactly there, paused.
@@ -269,14 +274,24 @@ class Poller:
 
     def _stable_offsets(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
         """The committed offsets, asked for until they are stable: a coordinator may be away, a transaction open."""
+        said = False
         while True:
             try:
-                return consumer.committed(partitions, _COMMITTED_TIMEOUT_S)
+                positions = consumer.committed(partitions, _COMMITTED_ASKED_S)
+                errors = [position.error for position in positions if position.error is not None]
             except KafkaException as error:
-                cause = error.args[0]
-                if self._stopping.is_set() or not (cause.retriable() or cause.code() in _PASSING):
-                    raise
+                errors = [error.args[0]]
+            if not errors:
+                return positions
+            cause = errors[0]
+            passing = cause.retriable() or cause.code() in {*_PASSING, KafkaError.UNSTABLE_OFFSET_COMMIT}
+            if self._stopping.is_set() or not passing:
+                raise KafkaException(cause)
+            if not said:
                 log.warning("waiting_for_committed_offsets", topic=self._topic, error=cause.str())
+            said = True
+            self._stopping.wait(_ASKED_AGAIN_AFTER_S)
+            self._take_metadata(consumer)  # for what stays and commits meanwhile
 
     async def _loaded(self, leases: list[Lease]) -> None:
         await self._owner.assigned(leases)

@@ -22,14 +22,16 @@ _LEFT_WITHIN_S = 12.0
 """Revoke deadline (8 s) and something for the rest."""
 
 
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
 async def test_a_worker_joins_and_leaves_under_load_and_nothing_is_settled_twice(
+    protocol: str,
     settings: Settings,
     seed: int,
     new_worker: Callable[..., RunningWorker],
     follow: Callable[[Settings], LogFollower],
 ) -> None:
     """Both get partitions, the second leaves within its deadline and with exit code 0, the audit finds nothing."""
-    settings = settings.replace("extract", idle_after=timedelta(seconds=2))
+    settings = settings.replace("extract", idle_after=timedelta(seconds=2)).replace("kafka", group_protocol=protocol)
     conversations = generate(seed, users=60, turns=1500)
     first, second = new_worker(settings), new_worker(settings)
     first.start()

@@ -4,20 +4,22 @@ Every behaviour is held under both group protocols.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from schemas.conversation import Turn
 from streams.engine import group_configs, kafka
 from streams.engine.chunk import Chunk, Lease
 from streams.engine.poller import Poller
 from streams.errors import RefusedError
-from streams.settings import Settings
-from topology.topics import CONVERSATION_EVENTS
+from streams.settings import KafkaSettings, Settings
+from topology.topics import CONVERSATION_EVENTS, HEADS
 
 pytestmark = pytest.mark.stack
 
@@ -195,3 +197,78 @@ async def test_a_committed_position_that_the_log_no_longer_has_ends_polling_with
     with pytest.raises(RefusedError, match="no longer in the log"):
         await asyncio.wait_for(ended, 20)
     assert not holder.chunks
+
+
+async def test_metadata_stays_fresh_while_a_new_partition_waits_for_its_predecessors_transaction(
+    each_protocol: Settings, poll: Callable[..., Any], publish: Callable[..., list[Turn]]
+) -> None:
+    """Under the new protocol the epoch moves on meanwhile; commits on partitions that stay must not wait with it."""
+    publish(["a"])
+    settings, topic = each_protocol.kafka, each_protocol.kafka.namespace + CONVERSATION_EVENTS.name
+    pollers = [poll("first"), poll("second")]
+    with leaving_member(settings, "third", topic) as predecessor, leaving_member(settings, "fourth") as other:
+        holders = [holder for _, holder, _ in pollers]
+        while sum(len(h.leases) for h in holders) + len(predecessor.assignment()) != 4 or not all(
+            [predecessor.assignment(), *(h.leases for h in holders)]
+        ):
+            await asyncio.to_thread(predecessor.poll, 0.05)
+        # 1. A member leaves while a transaction with the position of one of its partitions is open.
+        (place, *_) = predecessor.assignment()
+        open_transaction = transactional(settings, "open")
+        open_transaction.begin_transaction()
+        metadata = predecessor.consumer_group_metadata()
+        open_transaction.send_offsets_to_transaction([TopicPartition(topic, place.partition, 0)], metadata, 10)
+        kept = [min(holder.leases) for holder in holders]
+        predecessor.close()
+        await asyncio.sleep(5)  # two heartbeats: whoever gets the partition sits in its callback by now
+        # 2. The group changes once more, but nothing of these pollers.
+        other.subscribe([settings.namespace + HEADS.name])
+        until_s = time.monotonic() + 5
+        while time.monotonic() < until_s:
+            await asyncio.to_thread(other.poll, 0.1)
+        # 3. Both still commit on what they have.
+        for (poller, holder, _), partition in zip(pollers, kept, strict=True):
+            assert partition in holder.leases
+            committing = transactional(settings, f"committing-{partition}")
+            await eventually(lambda c=committing, p=poller, n=partition: is_committed(c, p, topic, n), 5)
+        assert not any(place.partition in holder.leases for holder in holders), "nobody waited: this proves nothing"
+        open_transaction.abort_transaction(10)
+        await eventually(lambda: any(place.partition in holder.leases for holder in holders))
+
+
+@contextmanager
+def leaving_member(settings: KafkaSettings, name: str, *topics: str) -> Iterator[Consumer]:
+    """A bare member of the pollers' group that leaves for good when it closes, under either protocol."""
+    config = kafka.stage_consumer(settings, client_id=name, group_id=f"{settings.namespace}group", instance_id=name)
+    config.pop("group.instance.id", None)
+    consumer = Consumer(config)
+    if topics:
+        consumer.subscribe(list(topics))
+    try:
+        yield consumer
+    finally:
+        consumer.close()
+
+
+def transactional(settings: KafkaSettings, name: str) -> Producer:
+    """A producer whose transactions may stay open for longer than the test takes."""
+    producer = Producer(
+        kafka.transactional_producer(settings, client_id=name, transactional_id=settings.namespace + name)
+        | {"transaction.timeout.ms": 60_000}
+    )
+    producer.init_transactions(20)
+    return producer
+
+
+def is_committed(producer: Producer, poller: Poller, topic: str, partition: int) -> bool:
+    """Whether a commit under the poller's metadata is accepted."""
+    producer.begin_transaction()
+    try:
+        producer.send_offsets_to_transaction([TopicPartition(topic, partition, 0)], poller.group_metadata, 10)
+    except KafkaException as error:
+        producer.abort_transaction(10)
+        if error.args[0].code() != KafkaError.ILLEGAL_GENERATION:
+            raise
+        return False
+    producer.commit_transaction(10)
+    return True
