@@ -26,20 +26,14 @@ _POLL_S = 0.1
 _MAX_RECORDS = 4000
 """Records of one fetch; chunks of about 3,500 were the fastest in the spike (`native-stack.md`)."""
 
-<<<<<<< HEAD
 _METADATA_EVERY_POLLS = 16
 """Besides each rebalance. Taking it asks another thread of the client, and holds the interpreter meanwhile (measured:
 170 of 3,000 ms under load). What is out of date is refused by the broker, and the commit tried again."""
 
-_COMMITTED_TIMEOUT_S = 30.0
-"""Longer than a predecessor's transaction can stay open (10 s), because the offset is not stable until it ends."""
-=======
 _ASKED_AGAIN_AFTER_S = 0.05
 _COMMITTED_ASKED_S = 1.0
 """A predecessor's transaction can stay open for 10 s, and the offset is not stable until it ends; but metadata ages
 meanwhile: under the new group protocol a member's epoch moves on although it sits in its callback."""
->>>>>>> groups
-
 
 _COMMIT_ENDS_WITHIN_S = 30.0
 """Longer than a transaction can stay open while the broker is there (10 s)."""
