@@ -106,10 +106,6 @@ def frozen(stage: StageName, place: str) -> Fate:
     return Fate(stage=stage, place=place, count=_BATCHES_BEFORE, end="freeze")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the engine begins an effect without asking whether its lease has run out (`Attempts.perform`)",
-)
 async def test_no_effect_begins_after_the_lease(
     settings: Settings,
     seed: int,
