@@ -17,6 +17,7 @@ import asyncio
 import random
 from collections import deque
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -133,6 +134,7 @@ class Runner:
 
     async def close(self) -> None:
         """Let go of everything; call after the poller has stopped."""
+        log.info("stage_stopped", stage=self._stage.spec.name, **asdict(self.progress))
         await self._transactions.stop()
         await self._stage.close()
 
