@@ -1,6 +1,7 @@
 """A part of the stack is away while load goes on: Kafka in order and by crash, Redis and Weaviate for ten seconds."""
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -22,6 +23,8 @@ from topology.graph import StageName
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
 
 _AWAY_S = 10.0
+_ROUNDS = int(os.environ.get("CHAOS_BROKER_ROUNDS", "1"))
+"""How often the broker goes in order and by crash: a client that gets stuck for good does so in one restart of several."""
 _LAST_WORDS_S = 0.5
 """For what had answered before it went, and is written down a moment later."""
 
@@ -46,6 +49,7 @@ def own_settings(own_stack: Stack, namespace: str) -> Settings:
     return settings.replace("extract", idle_after=timedelta(seconds=2)).replace("batch", max_events=16)
 
 
+@pytest.mark.timeout(240 * _ROUNDS)
 async def test_a_restart_of_the_broker_loses_and_doubles_nothing(
     own_stack: Stack,
     own_settings: Settings,
@@ -55,10 +59,10 @@ async def test_a_restart_of_the_broker_loses_and_doubles_nothing(
 ) -> None:
     """The broker goes, in order and by crash, in the middle of transactions; the worker goes on by itself."""
     worker = new_worker(own_settings)
-    async with SteadyLoad(own_settings, generate(seed, users=40, turns=6000)) as load:
+    async with SteadyLoad(own_settings, generate(seed, users=40, turns=6000 * _ROUNDS)) as load:
         worker.start()
         await asyncio.to_thread(worker.wait_for_partitions)
-        for take_away in (own_stack.stop_part, own_stack.kill_part):
+        for take_away in (own_stack.stop_part, own_stack.kill_part) * _ROUNDS:
             await load.wait_for_more(100)
             await asyncio.to_thread(take_away, "kafka")
             await asyncio.to_thread(own_stack.start_part, "kafka")

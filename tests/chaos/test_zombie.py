@@ -34,16 +34,22 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
 _BATCHES_BEFORE = 10
 
 
-@pytest.mark.parametrize("stage", [StageName.INDEX, StageName.INVALIDATE])
+@pytest.mark.parametrize(
+    ("stage", "its_settings"),
+    # Only a worker that freezes in index may share a SQLite file: one that freezes elsewhere may hold the file's lock.
+    [(StageName.INDEX, "light_settings"), (StageName.INVALIDATE, "settings")],
+    ids=["SQLite", "Redis"],
+)
 async def test_older_writes_of_a_zombie_are_refused(
     stage: StageName,
-    light_settings: Settings,
+    its_settings: str,
+    request: pytest.FixtureRequest,
     seed: int,
     new_worker: Callable[..., WatchedWorker],
     follow: Callable[..., LogFollower],
 ) -> None:
     """It wakes with a write on its way, older than what stands there by now; SQLite and Redis keep what is newer."""
-    run = ZombieRun(frozen(stage, CALLING), light_settings, new_worker, follow)
+    run = ZombieRun(frozen(stage, CALLING), request.getfixturevalue(its_settings), new_worker, follow)
     await run.thaw_when_all_is_settled(seed)
 
     assert run.stale(), "the zombie had nothing older to write: this test would prove nothing"
@@ -51,13 +57,13 @@ async def test_older_writes_of_a_zombie_are_refused(
 
 
 async def test_offsets_of_a_zombie_are_refused(
-    light_settings: Settings,
+    settings: Settings,
     seed: int,
     new_worker: Callable[..., WatchedWorker],
     follow: Callable[..., LogFollower],
 ) -> None:
     """It wakes before its offsets are in its transaction, and the partitions are another one's by then."""
-    run = ZombieRun(frozen(StageName.CONSOLIDATE, Step.PRODUCED), light_settings, new_worker, follow)
+    run = ZombieRun(frozen(StageName.CONSOLIDATE, Step.PRODUCED), settings, new_worker, follow)
     await run.thaw_when_the_partitions_are_gone(seed)
 
     assert run.refused(), f"its commit was not refused:\n{run.zombie.log_tail()}"
@@ -65,13 +71,13 @@ async def test_offsets_of_a_zombie_are_refused(
 
 
 async def test_an_open_transaction_of_a_zombie_is_ended_by_the_broker(
-    light_settings: Settings,
+    settings: Settings,
     seed: int,
     new_worker: Callable[..., WatchedWorker],
     follow: Callable[..., LogFollower],
 ) -> None:
     """It wakes inside a transaction that has timed out meanwhile, and learns that its batch was settled by another."""
-    run = ZombieRun(frozen(StageName.CONSOLIDATE, Step.COMMITTING), light_settings, new_worker, follow)
+    run = ZombieRun(frozen(StageName.CONSOLIDATE, Step.COMMITTING), settings, new_worker, follow)
     await run.thaw_when_all_is_settled(seed)
 
     assert "producer_renewed" in run.zombie.log(), f"its commit was not refused:\n{run.zombie.log_tail()}"

@@ -1,5 +1,7 @@
 """A watched worker as a test holds it: started with or without a fate, its journal at hand."""
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -61,7 +63,10 @@ class WatchedWorker(RunningWorker):
         deadline_s = time.monotonic() + timeout_s
         while not reached():
             self.assert_running()
-            assert time.monotonic() < deadline_s, f"{self.name}: not within {timeout_s} s: {what}\n{self.log_tail()}"
+            if time.monotonic() > deadline_s:
+                os.kill(self.pid, signal.SIGUSR1)
+                time.sleep(0.5)
+                raise AssertionError(f"{self.name}: not within {timeout_s} s: {what}\n{self.log_tail(200)}")
             time.sleep(0.05)
 
     def wait_for_partitions(self, timeout_s: float = 30.0) -> None:

@@ -7,7 +7,9 @@ It watches from outside: the engine's own classes run, with a few calls written 
 
 import argparse
 import asyncio
+import faulthandler
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -198,6 +200,7 @@ def main() -> None:
     parser.add_argument("--stages")
     options = parser.parse_args()
     journal = Journal(options.journal)
+    faulthandler.register(signal.SIGUSR1, all_threads=True)  # whoever waits in vain asks where everybody stands
 
     def observe(stage: StageName) -> Observe:
         _watches[stage] = Watch(stage, journal, options.fate)
