@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
 
 _AWAY_S = 10.0
 _ROUNDS = int(os.environ.get("CHAOS_BROKER_ROUNDS", "1"))
-"""How often the broker goes in order and by crash: a client that gets stuck for good does so in one restart of several."""
+"""How often the broker goes in order and by crash: a client that gets stuck for good does so only now and then."""
 _LAST_WORDS_S = 0.5
 """For what had answered before it went, and is written down a moment later."""
 
