@@ -240,6 +240,11 @@ class Poller:
                 f"{self._topic} partition {partition}: the committed position is no longer in the log ({error.str()});"
                 " records were deleted before they were processed. Raise the topic's retention, and replay what is left"
             )
+        if error.code() == KafkaError._FATAL and "group.instance.id" in error.str():  # noqa: SLF001  (only words tell)
+            raise FencedError(
+                f"{self._topic}: another process has this worker's instance name ({error.str()}). It has the partitions"
+                " now; name one of them with MEMSTREAM_WORKER_INSTANCE"
+            )
         if error.fatal() or not error.retriable():
             if error.code() in _PASSING:
                 return

@@ -10,9 +10,13 @@ What can go wrong, by librdkafka's three classes of errors:
 3. fatal: the producer is of no use any more, for example because its transaction was open for longer than its timeout
    while the broker was away. A new one takes over the transactional id, which ends whatever was open. If the commit had
    been asked for, only the group's position tells whether it took place.
+
+A producer that has not come through for twice the transaction's timeout counts as the third: librdkafka 2.16 was seen
+to wait for ever after a restart of its broker ("TxnCoordinator: Timed out ... 1 out-queue", in flush and in abort).
 """
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +37,9 @@ _CALL_TIMEOUT_S = 10.0
 _FLUSH_STEP_S = 0.05
 """Bounds how late a refusal is seen; a flush without one returns as soon as everything is delivered."""
 
+_SPENT_AFTER_S = 20.0
+"""Twice the transaction timeout (`streams.engine.kafka`): by then the broker has ended the transaction itself."""
+
 _MAX_RENEWALS = 5
 """So many producers in a row without one commit: somebody else uses the transactional id."""
 
@@ -49,6 +56,7 @@ class Transactions:
         publish_config: of the producer for copies and markers (`streams.engine.kafka.producer`).
         position_config: of a consumer with the stage's group id (`streams.engine.kafka.group_positions`).
         namespace: put before every topic.
+        monotonic_s: seconds that never go back.
         observe: told when a transaction's outputs are written and when it is about to commit.
     """
 
@@ -59,6 +67,7 @@ class Transactions:
         position_config: dict[str, Any],
         *,
         namespace: str,
+        monotonic_s: Callable[[], float],
         observe: Observe = unobserved,
     ) -> None:
         self._refused: list[KafkaError] = []
@@ -66,6 +75,7 @@ class Transactions:
         self._publish_config = publish_config
         self._position_config = position_config
         self._namespace = namespace
+        self._monotonic_s = monotonic_s
         self._observe = observe
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="transactions")
         self._stopping = threading.Event()
@@ -130,9 +140,11 @@ class Transactions:
             producer.send_offsets_to_transaction(list(offsets), metadata, _CALL_TIMEOUT_S)
             self._observe(Step.COMMITTING)
             asked_to_commit = True
-            self._until_settled(lambda: producer.commit_transaction(_CALL_TIMEOUT_S))
+            self._until_settled(lambda: producer.commit_transaction(_CALL_TIMEOUT_S), spent_after_s=_SPENT_AFTER_S)
         except KafkaException as error:
-            if not error.args[0].fatal() and self._aborted(producer):
+            # Once the commit was asked for, only an error that wants an abort says that it did not take place.
+            is_open = error.args[0].txn_requires_abort() if asked_to_commit else not error.args[0].fatal()
+            if is_open and self._aborted(producer):
                 raise
             self._renew(error)
             if not asked_to_commit or not self._are_behind(offsets):
@@ -146,7 +158,7 @@ class Transactions:
     def _aborted(self, producer: Producer) -> bool:
         """Abort what is open; false when the producer cannot even do that."""
         try:
-            self._until_settled(lambda: producer.abort_transaction(_CALL_TIMEOUT_S))
+            self._until_settled(lambda: producer.abort_transaction(_CALL_TIMEOUT_S), spent_after_s=_SPENT_AFTER_S)
         except KafkaException as error:
             log.warning("abort_failed", error=error.args[0].str())
             return False
@@ -182,8 +194,14 @@ class Transactions:
         behind = [position.offset >= wanted.offset for position, wanted in zip(found, offsets, strict=True)]
         return bool(behind) and all(behind)
 
-    def _until_settled(self, call: Callable[[], Any]) -> None:
-        """Repeat a call that timed out or met a passing error: its outcome is open until the broker has answered."""
+    def _until_settled(self, call: Callable[[], Any], *, spent_after_s: float | None = None) -> None:
+        """Repeat a call that timed out or met a passing error: its outcome is open until the broker has answered.
+
+        Args:
+            call: what to do.
+            spent_after_s: a producer that has not come through for so long never will; none is patient for ever.
+        """
+        ends_at_s = self._monotonic_s() + spent_after_s if spent_after_s else math.inf
         while True:
             try:
                 call()
@@ -194,6 +212,8 @@ class Transactions:
                     raise
                 if self._stopping.is_set():
                     raise TransientError(f"stopped while waiting for Kafka: {cause.str()}") from error
+                if self._monotonic_s() > ends_at_s:
+                    raise
             else:
                 return
 
@@ -203,7 +223,10 @@ class Transactions:
         Committing at once would also find the refusal, but only after the transaction's timeout: the outputs behind the
         refused one in its partition are never taken, and the commit waits for them.
         """
+        ends_at_s = self._monotonic_s() + _SPENT_AFTER_S
         while producer.flush(_FLUSH_STEP_S) and not self._refused:
+            if self._monotonic_s() > ends_at_s:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the outputs are not taken"))  # noqa: SLF001
             if self._stopping.is_set():
                 raise TransientError("stopped while waiting for Kafka to take the outputs")
         if self._refused:
@@ -250,7 +273,9 @@ class Transactions:
 def _translated(error: KafkaError) -> Exception:
     if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
         return RecordTooLargeError(f"an output does not fit into its topic: {error.str()}")
-    if error.code() in _FENCED or error.fatal():
+    # Not FENCED_INSTANCE_ID: with metadata from before a rejoin, it is ourselves that we meet. Of another process under
+    # our name the consumer is told, and ends (`streams.engine.poller`).
+    if error.fatal():
         return FencedError(f"another instance has taken over: {error.str()}")
     return TransientError(f"Kafka: {error.str()}")
 
@@ -260,6 +285,3 @@ _PURGED: frozenset[int] = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_
 
 _PASSING: frozenset[int] = frozenset({KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN})  # noqa: SLF001
 """Errors that pass although librdkafka does not call all of them retriable everywhere."""
-
-_FENCED: frozenset[int] = frozenset({KafkaError.FENCED_INSTANCE_ID})
-"""Another process is the group's member of our name: no new producer can mend that."""

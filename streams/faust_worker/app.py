@@ -134,6 +134,7 @@ class StageApp(faust.App):
                 kafka.producer(settings.kafka, client_id=client_id),
                 kafka.group_positions(settings.kafka, client_id=client_id, group_id=group_id),
                 namespace=settings.kafka.namespace,
+                monotonic_s=clock.monotonic_s,
                 observe=observe,
             ),
             settings=settings,

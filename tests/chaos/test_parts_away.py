@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -25,6 +26,8 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
 _AWAY_S = 10.0
 _ROUNDS = int(os.environ.get("CHAOS_BROKER_ROUNDS", "1"))
 """How often the broker goes in order and by crash: a client that gets stuck for good does so in one of several."""
+_HANGS_S = 40.0
+"""Twice what a producer waits (`streams.engine.transactions`), for its outputs or its commit and then for the abort."""
 _LAST_WORDS_S = 0.5
 """For what had answered before it went, and is written down a moment later."""
 
@@ -67,6 +70,30 @@ async def test_a_restart_of_the_broker_loses_and_doubles_nothing(
             await asyncio.to_thread(take_away, "kafka")
             await asyncio.to_thread(own_stack.start_part, "kafka")
             await asyncio.to_thread(wait_until_all_settle, worker)
+    await assert_drained_and_sound(worker, own_settings, load, follow)
+
+
+async def test_a_broker_that_hangs_costs_producers_and_nothing_else(
+    own_stack: Stack,
+    own_settings: Settings,
+    seed: int,
+    new_worker: Callable[..., WatchedWorker],
+    follow: Callable[..., LogFollower],
+) -> None:
+    """Halted for longer than a producer waits: commits go unanswered, and the log tells which took place."""
+    worker = new_worker(own_settings)
+    async with SteadyLoad(own_settings, generate(seed, users=40, turns=6000)) as load:
+        worker.start()
+        await asyncio.to_thread(worker.wait_for_partitions)
+        await load.wait_for_more(100)
+        (broker,) = [part.pid for part in own_stack.parts() if part.name == "kafka" and part.pid is not None]
+        os.kill(broker, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(_HANGS_S)
+        finally:
+            os.kill(broker, signal.SIGCONT)
+        await asyncio.to_thread(wait_until_all_settle, worker)
+    assert "producer_renewed" in worker.log(), "no producer was waited for too long: this test would prove nothing"
     await assert_drained_and_sound(worker, own_settings, load, follow)
 
 

@@ -312,6 +312,7 @@ async def transactions(settings: KafkaSettings) -> AsyncIterator[Callable[..., A
             engine_kafka.producer(settings, client_id="test"),
             engine_kafka.group_positions(settings, client_id="test", group_id=f"{settings.namespace}group"),
             namespace=settings.namespace,
+            monotonic_s=time.monotonic,
         )
         await made.start()
         started.append(made)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -50,6 +51,7 @@ class RunningStage:
                 kafka.producer(settings.kafka, client_id=instance),
                 kafka.group_positions(settings.kafka, client_id=instance, group_id=group_id),
                 namespace=settings.kafka.namespace,
+                monotonic_s=time.monotonic,
             ),
             settings=settings,
             clock=SystemClock(),

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,7 @@ async def main() -> None:
             kafka.producer(settings.kafka, client_id="slow"),
             kafka.group_positions(settings.kafka, client_id="slow", group_id=given.group),
             namespace=namespace,
+            monotonic_s=time.monotonic,
         ),
         settings=settings,
         clock=SystemClock(),

@@ -1,5 +1,6 @@
 """Transactions on a real Kafka: all of a batch or nothing of it."""
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -52,6 +53,7 @@ async def transactions(light_settings: Settings) -> AsyncIterator[Transactions]:
             light_settings.kafka, client_id="test", group_id=light_settings.kafka.namespace + "group"
         ),
         namespace=light_settings.kafka.namespace,
+        monotonic_s=time.monotonic,
     )
     await made.start()
     yield made

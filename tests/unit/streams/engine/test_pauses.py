@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +26,7 @@ def test_without_a_gap_nothing_has_to_wait(gaps_s: list[float]) -> None:
 def test_after_a_gap_effects_wait_for_two_heartbeats(gap_s: float, later_s: float) -> None:
     """From the first look after the gap, whoever takes it, until two heartbeats could be answered; then no longer."""
     watch = PauseWatch(SESSION, now_s=0.0)
-    assert watch.doubt_s(now_s=gap_s) == 4.0
+    assert watch.doubt_s(now_s=gap_s) == pytest.approx(4.0)
     watch.tick(now_s=gap_s + later_s)
-    assert abs(watch.doubt_s(now_s=gap_s + later_s) - (4.0 - later_s)) < 1e-6
+    assert watch.doubt_s(now_s=gap_s + later_s) == pytest.approx(4.0 - later_s, abs=1e-6)
     assert watch.doubt_s(now_s=gap_s + 4.0) == 0
