@@ -35,6 +35,9 @@ _COMMITTED_ASKED_S = 1.0
 """A predecessor's transaction can stay open for 10 s, and the offset is not stable until it ends; but metadata ages
 meanwhile: under the new group protocol a member's epoch moves on although it sits in its callback."""
 
+_MATCHES_NOTHING = "^memstream no topic$"
+"""A pattern, by its first character; names of topics have no spaces."""
+
 _COMMIT_ENDS_WITHIN_S = 30.0
 """Longer than a transaction can stay open while the broker is there (10 s)."""
 
@@ -89,6 +92,7 @@ class Poller:
         self._loading: set[int] = set()
         self._early: list[Chunk] = []
         self._paused: set[int] = set()
+        self._has_joined = False
         # Written by the polling thread, read by the loop:
         self.group_metadata: Any = None
         self.polls = 0
@@ -138,9 +142,7 @@ class Poller:
         try:
             consumer = self._make_consumer(self._config)
             try:
-                consumer.subscribe(
-                    [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-                )
+                self._subscribe(consumer, [self._topic])
                 while not self._stopping.is_set():
                     self._step(consumer)
                     self.polls += 1
@@ -149,6 +151,18 @@ class Poller:
         except BaseException as failure:  # noqa: BLE001  (whatever ended the thread ends the stage, with its cause)
             error = failure
         self._loop.call_soon_threadsafe(self._finish, error)
+
+    def _subscribe(self, consumer: Consumer, topics: list[str]) -> None:
+        consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+
+    def _rebalance_once(self, consumer: Consumer) -> None:
+        """Make the group look once at who has what, for the sake of what a predecessor may have left behind.
+
+        A static member that died while it gave partitions back, and is back before its session is over, gets what it
+        had kept, without a rebalance; what it had given back nobody gets until the group changes
+        (`tests/chaos/static_member_reproduction.py`). Another subscription is such a change, the same one is not.
+        """
+        self._subscribe(consumer, [self._topic, _MATCHES_NOTHING])
 
     def _finish(self, error: BaseException | None) -> None:
         if self._ended.done():
@@ -251,6 +265,10 @@ class Poller:
             raise KafkaException(error)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if "group.instance.id" in self._config and not self._has_joined:
+            with self._lock:
+                self._commands.append(self._rebalance_once)
+        self._has_joined = True
         # What other partitions commit meanwhile is of the new generation: this thread may wait long in step 1.
         self._take_metadata(consumer)
         # 1. Read the stable committed offset: it waits for a predecessor's open transaction to end.

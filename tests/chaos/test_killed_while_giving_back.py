@@ -23,16 +23,11 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
 
 
 _FIRST = (StageName.EXTRACT, StageName.RECORD)
-_ORPHANED = pytest.mark.xfail(
-    strict=True,
-    reason="a static member that is back before its session is over gets what it kept, without a rebalance: nobody is "
-    "ever given what it had given back (`tests/chaos/static_member_reproduction.py`)",
-)
 
 
 @pytest.mark.parametrize(
     ("place", "at_once"),
-    [(REVOKING, False), (REVOKED, False), pytest.param(REVOKED, True, marks=_ORPHANED)],
+    [(REVOKING, False), (REVOKED, False), (REVOKED, True)],
     ids=["a batch about to commit", "all ended", "all ended, back at once"],
 )
 async def test_every_stage_dies_while_it_gives_partitions_back(
