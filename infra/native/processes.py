@@ -3,8 +3,10 @@
 import os
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import msgspec
 from infra.native.errors import PartError
 
 _POLL_S = 0.05
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 # Processes this one started: they must be waited for, or they stay zombies as long as we live.
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -77,6 +80,26 @@ def spawn(command: Sequence[object], env: Mapping[str, str], folder: Path, log: 
             ) from error
     _children[child.pid] = child
     return ProcessFacts(child.pid, started(child.pid) or "ended at once")
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put off Ctrl-C and SIGTERM for a moment: they count at its end.
+
+    Not by a mask, which a child would inherit.
+    """
+    if threading.current_thread() is not threading.main_thread():  # there they interrupt nothing
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in _INTERRUPTS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def stop(processes: Iterable[tuple[ProcessFacts, timedelta]]) -> None:

@@ -235,9 +235,10 @@ class Stack:
 
     def _spawn(self, part: Part, installed: Installation, record: StackRecord) -> StackRecord:
         part.prepare(installed)
-        facts = processes.spawn(part.command(installed), part.env(), part.folder, self.logs(part.name))
-        # Written before the part is ready: whoever kills us now leaves nothing that nobody knows.
-        return self._written(record, record.processes | {part.name: facts})
+        # Started and written in one, before the part is ready: whoever stops us leaves nothing that nobody knows.
+        with processes.uninterrupted():
+            facts = processes.spawn(part.command(installed), part.env(), part.folder, self.logs(part.name))
+            return self._written(record, record.processes | {part.name: facts})
 
     def _await_ready(self, record: StackRecord, only: str | None = None) -> None:
         since = time.monotonic()

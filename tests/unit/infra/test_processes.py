@@ -130,3 +130,23 @@ def test_all_of_a_group_end(spawn: Spawn, tmp_path: Path) -> None:
     finally:
         if processes.started(helper):
             os.kill(helper, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_waits_for_what_must_not_be_torn_apart(number: signal.Signals) -> None:
+    """It counts at the end, once, by whoever handled it before; what is started meanwhile does not inherit this."""
+    heard: list[int] = []
+    before = signal.signal(number, lambda number, _: heard.append(number))
+    try:
+        with processes.uninterrupted():
+            signal.raise_signal(number)
+            signal.raise_signal(number)
+            assert heard == []
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
+        assert heard == [number]
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(10) == -signal.SIGTERM
+        signal.raise_signal(number)
+        assert heard == [number, number]
+    finally:
+        signal.signal(number, before)
