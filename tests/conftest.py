@@ -4,10 +4,12 @@ import os
 import random
 import signal
 import string
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from e2e.log_history import LogFollower
 from hypothesis import settings as hypothesis_settings
 
 from infra.native.stack import Stack
@@ -75,6 +77,22 @@ def light_settings(full_stack: StackState, namespace: str, tmp_path: Path) -> Se
     settings = settings.replace("store", kind="sqlite", path=str(tmp_path / "store.db"))
     create_topics(settings)
     return settings
+
+
+@pytest.fixture
+def follow() -> Iterator[Callable[..., LogFollower]]:
+    """Makes followers of the log that workers leave; all are closed at the end."""
+    followers: list[LogFollower] = []
+
+    def make(settings: Settings, **options: Any) -> LogFollower:
+        followers.append(LogFollower(settings, **options))
+        return followers[-1]
+
+    try:
+        yield make
+    finally:
+        for follower in followers:
+            follower.__exit__(None, None, None)
 
 
 def create_topics(settings: Settings) -> None:

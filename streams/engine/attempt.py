@@ -56,6 +56,15 @@ class Attempt:
         """Everything of the batch that becomes a dead letter."""
         return [*self.given_up, *self.decoded.undecodable, *failed_of(self.raw, self.answers.poisoned)]
 
+    def must_be_ours(self) -> None:
+        """Look whether all its partitions are.
+
+        Raises:
+            TransientError: some were given back; whoever takes them back ends the batch.
+        """
+        if not all(lease.alive for lease in self.raw.leases):
+            raise TransientError("partitions of the batch were given back")
+
 
 class Attempts:
     """Makes tries, step by step.
@@ -133,8 +142,7 @@ class Attempts:
         while doubt_s := self._pauses.doubt_s(now_s=self._clock.monotonic_s()):
             log.warning("effects_wait_after_pause", stage=self._stage.spec.name, wait_s=round(doubt_s, 3))
             await asyncio.sleep(doubt_s)
-        if not all(lease.alive for lease in attempt.raw.leases):
-            raise TransientError("partitions of the batch were given back")
+        attempt.must_be_ours()
         if attempt.decision.publish:
             await self._transactions.publish(attempt.decision.publish)
         if attempt.decision.effect is not None:
@@ -148,8 +156,7 @@ class Attempts:
             TransientError: nothing is committed; the same attempt may commit again while its leases are alive.
         """
         # Together, with no await between: metadata that is newer than the look at the leases would let a commit pass.
-        if not all(lease.alive for lease in attempt.raw.leases):
-            raise TransientError("partitions of the batch were given back")
+        attempt.must_be_ours()
         metadata = self._group_metadata()
         if metadata is None:
             raise TransientError("not a member of the group at the moment")

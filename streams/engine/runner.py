@@ -302,9 +302,9 @@ class Runner:
 
     async def _commit(self, batch: OpenBatch, attempt: Attempt) -> None:
         self._must_be_open(batch)
-        if not all(lease.alive for lease in attempt.raw.leases):
-            raise TransientError("partitions of the batch were given back")  # whoever takes them back ends the batch
-        self._letters.check(len(attempt.raw), len(attempt.letters))
+        attempt.must_be_ours()
+        records, letters = len(attempt.raw), len(attempt.letters)
+        self._letters.check(records, letters)
         batch.committing = True
         try:
             # Shielded: a transaction that has begun is ended, whoever cancels the batch meanwhile.
@@ -318,11 +318,11 @@ class Runner:
         finally:
             batch.committing = False
         self._ownership.settled(attempt.raw)
-        self._letters.settled(len(attempt.raw), len(attempt.letters))
+        self._letters.settled(records, letters)
         self._quarantine.settled(attempt.raw)
         self.progress.batches += 1
-        self.progress.records += len(attempt.raw)
-        self.progress.dead_letters += len(attempt.letters)
+        self.progress.records += records
+        self.progress.dead_letters += letters
 
     def _close(self, batch: OpenBatch) -> None:
         """A batch is over: it has committed, all of it."""

@@ -71,10 +71,7 @@ class Settler:
             await self._settle(raw)
         elif not self._stage.dead_letters:
             ((_, message),) = raw
-            raise RefusedError(
-                f"{self._stage.spec.name} cannot go on: {crash}: partition {message.partition()}, offset"
-                f" {message.offset()}. Nothing is skipped here: mend the cause and start again"
-            )
+            raise self._refused(f"{crash}: partition {message.partition()}, offset {message.offset()}")
         elif crash.is_hopeless or not await self._try(raw, crash=crash):
             await self._dead_letter(raw, crash)
 
@@ -85,16 +82,18 @@ class Settler:
             if classify(error) is Rung.STOP:
                 raise
             if not self._stage.dead_letters:
-                raise RefusedError(
-                    f"{self._stage.spec.name} cannot go on: {type(error).__name__}: {error}. Nothing is skipped"
-                    " here: mend the cause and start again"
-                ) from error
+                raise self._refused(f"{type(error).__name__}: {error}") from error
             if len(raw) > 1:
                 log.warning("batch_bisected", stage=self._stage.spec.name, records=len(raw), error=type(error).__name__)
                 for half in raw.halves():
                     await self._settle(half)
             else:
                 await self._dead_letter(raw, error)
+
+    def _refused(self, why: str) -> RefusedError:
+        return RefusedError(
+            f"{self._stage.spec.name} cannot go on: {why}. Nothing is skipped here: mend the cause and start again"
+        )
 
     async def _try(self, raw: RawBatch, *, given_up: Sequence[Failed] = (), crash: CrashError | None = None) -> bool:
         """Go all the way; false when there is no way but to give the event up."""

@@ -1,11 +1,10 @@
-"""Watched workers and the log they leave, for chaos tests."""
+"""Watched workers, for chaos tests."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from chaos.watched import WatchedWorker
-from e2e.log_history import LogFollower
 
 from streams.settings import Settings
 
@@ -24,19 +23,3 @@ def new_worker(tmp_path: Path) -> Iterator[Callable[..., WatchedWorker]]:
     finally:
         for worker in workers:
             worker.end()
-
-
-@pytest.fixture
-def follow() -> Iterator[Callable[..., LogFollower]]:
-    """Makes followers of a log; all are closed at the end."""
-    followers: list[LogFollower] = []
-
-    def make(settings: Settings, **options: str) -> LogFollower:
-        followers.append(LogFollower(settings, **options))  # type: ignore[arg-type]
-        return followers[-1]
-
-    try:
-        yield make
-    finally:
-        for follower in followers:
-            follower.__exit__(None, None, None)

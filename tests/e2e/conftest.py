@@ -1,10 +1,9 @@
-"""Running workers and the log they leave, for end-to-end tests."""
+"""Running workers, for end-to-end tests."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from e2e.log_history import LogFollower
 from e2e.running_worker import RunningWorker
 
 from streams.settings import Settings
@@ -28,19 +27,3 @@ def new_worker(tmp_path: Path) -> Iterator[StartWorker]:
     finally:
         for worker in workers:
             worker.end()
-
-
-@pytest.fixture
-def follow() -> Iterator[Callable[[Settings], LogFollower]]:
-    """Makes followers of a log; all are closed at the end."""
-    followers: list[LogFollower] = []
-
-    def make(settings: Settings) -> LogFollower:
-        followers.append(LogFollower(settings))
-        return followers[-1]
-
-    try:
-        yield make
-    finally:
-        for follower in followers:
-            follower.__exit__(None, None, None)
