@@ -35,6 +35,10 @@ _COMMITTED_ASKED_S = 1.0
 """A predecessor's transaction can stay open for 10 s, and the offset is not stable until it ends; but metadata ages
 meanwhile: under the new group protocol a member's epoch moves on although it sits in its callback."""
 
+_ROOM_WITHIN_S = 1.0
+"""As long as librdkafka 2.16 takes to fetch again once it is resumed (measured: 0.8 s, so that a stage that is faster than
+its limit of bytes a second stood still for most of the time). Nothing is polled meanwhile: a rebalance may wait so long."""
+
 _MATCHES_NOTHING = "^memstream no topic$"
 """A pattern, by its first character; names of topics have no spaces."""
 
@@ -84,6 +88,7 @@ class Poller:
         self._stopping = threading.Event()
         self._ended: asyncio.Future[None]
         self._lock = threading.Lock()
+        self._room = threading.Event()
         # Shared, under the lock:
         self._in_flight_bytes = 0
         self._commands: list[Callable[[Consumer], None]] = []
@@ -116,6 +121,7 @@ class Poller:
     async def stop(self) -> None:
         """Give all partitions back (through `Owner.revoked`), leave, and end the thread."""
         self._stopping.set()
+        self._room.set()
         if self._thread is not None:
             await self._loop.run_in_executor(None, self._thread.join)
             self._thread = None
@@ -124,6 +130,8 @@ class Poller:
         """So many delivered bytes are done with."""
         with self._lock:
             self._in_flight_bytes -= size_bytes
+            if self._in_flight_bytes < self._max_in_flight_bytes:
+                self._room.set()
 
     @property
     def in_flight_bytes(self) -> int:
@@ -174,6 +182,7 @@ class Poller:
 
     def _step(self, consumer: Consumer) -> None:
         self._run_commands(consumer)
+        self._wait_for_room()
         self._pause_or_resume(consumer)
         first = consumer.poll(_POLL_S)
         if first is None:
@@ -217,6 +226,13 @@ class Poller:
             self.group_metadata = consumer.consumer_group_metadata()
         else:
             self.group_metadata = None
+
+    def _wait_for_room(self) -> None:
+        """Give the stage a moment before fetching is paused: a client that is resumed takes up to a second to fetch."""
+        if not self._paused and self._in_flight_bytes >= self._max_in_flight_bytes:
+            self._room.clear()
+            if self._in_flight_bytes >= self._max_in_flight_bytes and not self._stopping.is_set():
+                self._room.wait(_ROOM_WITHIN_S)
 
     def _run_commands(self, consumer: Consumer) -> None:
         with self._lock:
