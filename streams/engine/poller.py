@@ -36,8 +36,8 @@ _COMMITTED_ASKED_S = 1.0
 meanwhile: under the new group protocol a member's epoch moves on although it sits in its callback."""
 
 _ROOM_WITHIN_S = 1.0
-"""As long as librdkafka 2.16 takes to fetch again once it is resumed (measured: 0.8 s, so that a stage that is faster than
-its limit of bytes a second stood still for most of the time). Nothing is polled meanwhile: a rebalance may wait so long."""
+"""As long as librdkafka 2.16 takes to fetch again once it is resumed (measured: 0.8 s; a stage that is faster than its
+limit of bytes a second stood still most of the time). Nothing is polled meanwhile: a rebalance may wait so long."""
 
 _MATCHES_NOTHING = "^memstream no topic$"
 """A pattern, by its first character; names of topics have no spaces."""
