@@ -77,8 +77,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         stages: in event order.
         windows: those of extract.
         open_dead_letters: of all stages.
-        caught_up: every record that was there when we looked is settled, through all stages, and no transaction is
-            open. Windows may be open.
+        caught_up: every record that was there when we looked is settled, through all stages, no transaction is open,
+            and no window opened or closed while we looked. Windows may be open.
         checked_at: when we looked.
     """
 
@@ -118,7 +118,9 @@ class StatusReader:
             UsageError: the topics do not exist.
             TransientError: the broker is away.
         """
-        # Upstream first: a stage without lag has passed everything on to the next, which is looked at after it.
+        # Upstream first: a stage without lag has passed everything on to the next, which is looked at after it. Windows
+        # are looked at from before to behind them: one that closes meanwhile passes facts to stages already looked at.
+        windows_before = self._ends(topics.WINDOWS, with_open=True)
         positions = [self._position(spec) for spec in GRAPH]
         with ThreadPoolExecutor(max_workers=4, thread_name_prefix="status") as threads:
             lags = threads.map(self._lag, GRAPH, (position.unread for position in positions))
@@ -130,13 +132,13 @@ class StatusReader:
                 self._stage(spec, position.started, members.get(self._group(spec), 0), lag, now)
                 for spec, position, lag in zip(GRAPH, positions, lags, strict=True)
             ]
-        ending = any(position.ending for position in positions) or self._is_ending(topics.WINDOWS)
+        moving = any(position.ending for position in positions) or self._ends(topics.WINDOWS) != windows_before
         oldest = min(self._windows.values(), default=None)
         return Status(
             stages=stages,
             windows=WindowStatus(open=len(self._windows), oldest_age_s=None if oldest is None else _age_s(oldest, now)),
             open_dead_letters=len(self._letters.open),
-            caught_up=not ending and all(stage.lag_records == 0 for stage in stages),
+            caught_up=not moving and all(stage.lag_records == 0 for stage in stages),
             checked_at=now,
         )
 
@@ -144,16 +146,13 @@ class StatusReader:
         bounds = self._scan.bounds(spec.reads)
         committed = self._scan.committed(self._group(spec), spec.reads, bounds)
         unread = {p: range(max(kept.start, committed.get(p, 0)), kept.stop) for p, kept in bounds.items()}
-        return _Position(started=bool(committed), unread=unread, ending=self._is_ending(spec.reads, bounds))
+        # A position can be seen as committed milliseconds before the records of the same transaction can.
+        written = self._ends(spec.reads, with_open=True)
+        ending = any(written[p] > kept.stop for p, kept in bounds.items())
+        return _Position(started=bool(committed), unread=unread, ending=ending)
 
-    def _is_ending(self, spec: topics.TopicSpec, bounds: dict[int, range] | None = None) -> bool:
-        """Whether a transaction on the topic has not ended everywhere.
-
-        A stage's position can be seen as committed milliseconds before the records of the same transaction can.
-        """
-        committed = bounds or self._scan.bounds(spec)
-        written = self._scan.bounds(spec, with_open=True)
-        return any(written[p].stop > kept.stop for p, kept in committed.items())
+    def _ends(self, spec: topics.TopicSpec, *, with_open: bool = False) -> dict[int, int]:
+        return {p: kept.stop for p, kept in self._scan.bounds(spec, with_open=with_open).items()}
 
     def _lag(self, spec: StageSpec, unread: dict[int, range]) -> "_Lag":
         lag = _Lag()

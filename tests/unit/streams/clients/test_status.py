@@ -1,5 +1,6 @@
 """How far every stage has come."""
 
+from collections.abc import Collection
 from datetime import timedelta
 
 import msgspec
@@ -13,6 +14,7 @@ from schemas.window import Window, WindowTurn
 from streams.clients.status import StageStatus, Status, StatusReader
 from topology import topics
 from topology.graph import GRAPH
+from topology.topics import TopicSpec
 
 CLOCK = FixedClock(START + timedelta(seconds=60))
 BYTES = b"{}"
@@ -85,6 +87,28 @@ def test_a_commit_that_is_not_yet_visible_everywhere_is_not_caught_up() -> None:
     for spec in (topics.CHANGES, topics.WINDOWS):
         log.open_from = {(spec.name, 1): 0}
         assert not reader(log).read().caught_up
+
+
+class ClosesAWindow(LogOfMessages):
+    """Closes a window when the last stage's position is asked for."""
+
+    def committed(self, group_id: str, spec: TopicSpec, partitions: Collection[int]) -> dict[int, int]:
+        """What was committed before the window closed."""
+        found = super().committed(group_id, spec, partitions)
+        if group_id == GRAPH[-1].group_id():
+            self.write(topics.WINDOWS, 0, None, key=b"a")
+            self.write(topics.CANDIDATES, 0, BYTES)
+        return found
+
+
+def test_a_window_that_closes_while_we_look_is_not_caught_up() -> None:
+    """No window is open any more, but its facts are on their way to stages that were looked at already."""
+    log = ClosesAWindow()
+    log.write(topics.WINDOWS, 0, window("a", [10]), key=b"a")
+    status = reader(log).read()
+    assert status.windows.open == 0
+    assert all(stage.lag_records == 0 for stage in status.stages)
+    assert not status.caught_up
 
 
 def test_lag_is_counted_from_the_committed_offset_and_dated_by_the_oldest_record() -> None:
