@@ -5,7 +5,8 @@
 3. Ask outside, where the stage wants to (slow, changes nothing there).
 4. Publish copies and markers, acknowledged.
 5. Perform the outside effect.
-6. Commit: outputs, dead letters, ledger entries, watermarks and offsets in one transaction.
+6. Commit: outputs, dead letters, ledger entries, watermarks and offsets in one transaction, maybe with those of the
+   batches behind (`streams.engine.group_commit`).
 
 `streams.engine.runner` says when; nothing but step 6 acknowledges anything.
 """
@@ -149,22 +150,24 @@ class Attempts:
             await self._stage.perform(attempt.decision.effect)
         self._observe(Step.PERFORMED)
 
-    async def commit(self, attempt: Attempt) -> None:
-        """Step 6; batches take turns.
+    async def commit(self, attempts: Sequence[Attempt]) -> None:
+        """Step 6, for consecutive batches in one transaction; transactions take turns.
 
         Raises:
-            TransientError: nothing is committed; the same attempt may commit again while its leases are alive.
+            TransientError: nothing is committed; the same attempts may commit again while their leases are alive.
         """
         # Together, with no await between: metadata that is newer than the look at the leases would let a commit pass.
-        attempt.must_be_ours()
+        for attempt in attempts:
+            attempt.must_be_ours()
         metadata = self._group_metadata()
         if metadata is None:
             raise TransientError("not a member of the group at the moment")
+        newest = {part.lease.partition: part for attempt in attempts for part in attempt.raw.parts}
         await self._transactions.commit(
-            self._outputs(attempt),
+            [output for attempt in attempts for output in self._outputs(attempt)],
             offsets=[
-                TopicPartition(self._topic, part.lease.partition, part.last_offset + 1, mark_behind(part).to_text())
-                for part in sorted(attempt.raw.parts, key=lambda part: part.lease.partition)
+                TopicPartition(self._topic, partition, part.last_offset + 1, mark_behind(part).to_text())
+                for partition, part in sorted(newest.items())
             ],
             metadata=metadata,
         )

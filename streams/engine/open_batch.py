@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+from streams.engine.attempt import Attempt
 from streams.engine.batcher import RawBatch
 
 
@@ -12,7 +13,8 @@ class Progress:
     """What a runner has done so far; for status and tests.
 
     Attributes:
-        batches: committed.
+        transactions: committed, those for marks apart.
+        batches: settled by them; a part of one that was settled in parts counts as one.
         records: settled by them.
         retries: tries that failed and were repeated.
         dead_letters: written.
@@ -20,6 +22,7 @@ class Progress:
         closed_by: reason to batches that closed for it.
     """
 
+    transactions: int = 0
     batches: int = 0
     records: int = 0
     retries: int = 0
@@ -40,6 +43,7 @@ class OpenBatch:
         committed: settled with whether it has committed.
         work: what is being done for it.
         asked: nothing is left but to perform and to commit, when its turn comes.
+        attempt: performed, and ready to commit; none before.
         committing: its commit has begun: it ends, whatever happens.
         is_careful: processes have died near its records: no other batch is opened beside it.
         applied: later decisions build on its state.
@@ -52,6 +56,7 @@ class OpenBatch:
     committed: asyncio.Future[bool]
     work: asyncio.Task[Any] | None = None
     asked: bool = False
+    attempt: Attempt | None = None
     committing: bool = False
     applied: bool = False
     is_careful: bool = False

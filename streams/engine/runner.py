@@ -4,7 +4,7 @@
 decide   ─ one at a time, in log order: state is applied at once, so the next one builds on it
 ask      ─ side by side
 perform  ─ one at a time, in order
-commit   ─ one at a time, in order: the next batch is decided while the last commits
+commit   ─ in order, all that are ready in one transaction: the next batch is decided while the last commits
 ```
 
 A batch that fails in passing repeats its step. Anything else, and partitions that go while batches are open on them,
@@ -30,6 +30,7 @@ from streams.engine.batch_size import BatchSize
 from streams.engine.batcher import MicroBatcher, RawBatch
 from streams.engine.chunk import Chunk, Lease
 from streams.engine.dead_letter_limit import DeadLetterLimit
+from streams.engine.group_commit import GroupCommit
 from streams.engine.ladder import Rung, classify
 from streams.engine.open_batch import OpenBatch, Progress, settled
 from streams.engine.ownership import Ownership
@@ -41,7 +42,7 @@ from streams.engine.settling import Settler
 from streams.engine.stage import Stage
 from streams.engine.steps import Observe, unobserved
 from streams.engine.transactions import Transactions
-from streams.errors import FencedError, TransientError
+from streams.errors import TransientError
 from streams.settings import Settings
 
 log = structlog.get_logger("memstream.engine")
@@ -118,7 +119,14 @@ class Runner:
         self._failure: Exception | None = None
         self._collapsing = asyncio.Lock()
         self._wake = asyncio.Event()
-        self._letters = DeadLetterLimit(stage.spec.name, max_ratio=settings.retry.max_dead_letter_ratio)
+        self._group_commit = GroupCommit(
+            self._attempts,
+            self._open,
+            ownership=self._ownership,
+            letters=DeadLetterLimit(stage.spec.name, max_ratio=settings.retry.max_dead_letter_ratio),
+            quarantine=self._quarantine,
+            progress=self.progress,
+        )
 
     @property
     def positions(self) -> dict[int, tuple[int, int]]:
@@ -277,10 +285,11 @@ class Runner:
             batch.asked = True
             if before is None or await settled(before.performed):
                 await self._repeat(partial(self._perform, batch, attempt), failed)
+                batch.attempt = attempt
                 batch.performed.set_result(True)
-                if before is None or await settled(before.committed):
-                    await self._repeat(partial(self._commit, batch, attempt))
-                    self._close(batch)
+                if (before is None or await settled(before.committed)) and not batch.committed.done():
+                    for committed in await self._repeat(partial(self._group_commit.ready, batch)):
+                        self._close(committed)
         except Exception as error:  # noqa: BLE001  (the one place where every error of a batch arrives)
             # If the batch before this one has failed too, this one is decided again anyway.
             if (before is None or await settled(before.committed)) and batch in self._open:
@@ -293,36 +302,8 @@ class Runner:
             await asyncio.sleep(self._pauses.tick_every_s)
 
     async def _perform(self, batch: OpenBatch, attempt: Attempt) -> None:
-        self._must_be_open(batch)
+        self._group_commit.must_be_open(batch)
         await self._attempts.perform(attempt)
-
-    def _must_be_open(self, batch: OpenBatch) -> None:
-        if batch not in self._open:
-            raise FencedError("the partitions of the batch were lost while it committed")
-
-    async def _commit(self, batch: OpenBatch, attempt: Attempt) -> None:
-        self._must_be_open(batch)
-        attempt.must_be_ours()
-        records, letters = len(attempt.raw), len(attempt.letters)
-        self._letters.check(records, letters)
-        batch.committing = True
-        try:
-            # Shielded: a transaction that has begun is ended, whoever cancels the batch meanwhile.
-            commit = asyncio.ensure_future(self._attempts.commit(attempt))
-            try:
-                await asyncio.shield(commit)
-            except asyncio.CancelledError:
-                await asyncio.wait({commit})
-                if commit.exception() is not None:
-                    raise
-        finally:
-            batch.committing = False
-        self._ownership.settled(attempt.raw)
-        self._letters.settled(records, letters)
-        self._quarantine.settled(attempt.raw)
-        self.progress.batches += 1
-        self.progress.records += records
-        self.progress.dead_letters += letters
 
     def _close(self, batch: OpenBatch) -> None:
         """A batch is over: it has committed, all of it."""
@@ -352,7 +333,7 @@ class Runner:
                 self._stage,
                 self._attempts,
                 perform=partial(self._perform, batch),
-                commit=partial(self._commit, batch),
+                commit=partial(self._group_commit.one, batch),
                 repeat=self._repeat,
                 quarantine=self._quarantine,
             )

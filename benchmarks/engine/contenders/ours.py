@@ -65,7 +65,7 @@ async def _follow(app: StageApp, tally: Tally) -> None:
         await asyncio.wait({app.failed}, timeout=_LOOK_EVERY_S)
         if app.failed.done():
             app.failed.result()
-        tally.records, tally.transactions = progress.records, progress.batches
+        tally.records, tally.transactions = progress.records, progress.transactions
     tally.end()
 
 

@@ -17,6 +17,7 @@ from schemas.outcome import DeadLetter, LedgerEntry
 from streams.clock import SystemClock
 from streams.engine import marks
 from streams.engine.chunk import Chunk, Lease, record_bytes
+from streams.engine.open_batch import Progress
 from streams.engine.runner import Runner
 from streams.engine.stage import Answers, Decision, MicroBatch, Output, Poisoned
 from streams.engine.transactions import RecordTooLargeError
@@ -250,6 +251,11 @@ class World:
             clock=SystemClock(),
             jitter=random.Random(1),
         )
+
+    @property
+    def progress(self) -> Progress:
+        """What the process has done."""
+        return self._runner.progress
 
     async def assign(self, partition: int) -> None:
         """Own a partition from its committed position on, and fetch it in pieces."""
