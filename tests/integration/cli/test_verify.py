@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from integration.cli.conftest import Command, PublishRaw, StartWorker
 
 from schemas.ids import UserKey
 from schemas.outcome import LedgerEntry
+from streams.clients.publisher import ConversationPublisher
 from streams.clients.status import Status
 from streams.embedders.factory import create_embedder
 from streams.settings import Settings
@@ -94,6 +96,17 @@ async def with_store(settings: Settings, work: Any) -> None:
 
 def publish(memstream: Command, numbers: Collection[int]) -> None:
     assert memstream("publish", "-", given=turns(numbers)).returncode == 0
+
+
+async def keep_publishing(settings: Settings, is_over: asyncio.Event) -> int:
+    """Turns without a pause, some at a time, until it is over; returns how many."""
+    at_once = 10
+    async with ConversationPublisher(settings) as publisher:
+        for first in count(1000, at_once):
+            if is_over.is_set():
+                return first - 1000
+            await publisher.publish_many(turns(range(first, first + at_once)).splitlines())
+    raise AssertionError("numbers do not end")
 
 
 def test_a_wiped_store_is_noticed_and_rebuilt_by_the_next_worker(
@@ -189,21 +202,26 @@ def test_repair_mends_what_is_missing_strange_or_doubled(
         assert_found(memstream, number)
 
 
-def test_verification_beside_a_busy_worker_tells_lag_from_damage(
-    memstream: Command, start_worker: StartWorker, settled: Settled
+async def test_verification_beside_a_busy_worker_tells_lag_from_damage(
+    memstream: Command, start_worker: StartWorker, settled: Settled, settings: Settings
 ) -> None:
     """While events come in and pass the stages, nothing is called wrong that is merely not done yet."""
     publish(memstream, range(100))
     start_worker()
+    is_over = asyncio.Event()
+    publishing = asyncio.create_task(keep_publishing(settings, is_over))
     pending = 0
-    for round_ in range(5):
-        publish(memstream, range(1000 * round_, 1000 * round_ + 1000))
-        report = verified(memstream)
+    for _ in range(5):
+        report = await asyncio.to_thread(verified, memstream)
         assert report["sound"], report["findings"]
         pending += sum(page["pending"] for page in report["books"])
     assert pending > 0
-    settled()
-    assert sum(page["pending"] for page in verified(memstream)["books"]) == 0
+    is_over.set()
+    published = await publishing
+    await asyncio.to_thread(settled)
+    after = await asyncio.to_thread(verified, memstream)
+    assert sum(page["pending"] for page in after["books"]) == 0
+    assert after["memories"] >= 100 + published
 
 
 def test_books_that_do_not_balance_are_named(
