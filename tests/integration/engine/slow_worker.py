@@ -63,7 +63,7 @@ class State:
     Attributes:
         resident: now.
         peak_resident: the most so far.
-        peak_in_flight: the most so far, looked at before each poll, which is when something may be added.
+        peak_in_flight: the most so far, looked at every 50 ms and before each poll, which is when something is added.
         largest_fetch: what one poll added at most.
         settled: records.
     """
@@ -130,13 +130,13 @@ async def main() -> None:
         jitter=random.Random(1),
     )
     await runner.open()
-    say(state, runner)  # ready, and nothing read yet
+    say(state, runner, poller)  # ready, and nothing read yet
     ended = poller.start(runner, runner.feed)
     running = asyncio.create_task(runner.run())
     told_to_leave = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     while not told_to_leave.done() and not running.done() and not ended.done():
         await asyncio.sleep(SAY_EVERY_S)
-        say(state, runner)
+        say(state, runner, poller)
     await poller.stop()
     await ended
     if running.done():
@@ -144,12 +144,13 @@ async def main() -> None:
     running.cancel()
     await asyncio.wait({running})
     await runner.close()
-    say(state, runner)
+    say(state, runner, poller)
 
 
-def say(state: State, runner: Runner) -> None:
+def say(state: State, runner: Runner, poller: Poller) -> None:
     """One line."""
     state.settled = runner.progress.records
+    state.peak_in_flight = max(state.peak_in_flight, poller.in_flight_bytes)
     state.look()
     sys.stdout.write(json.dumps(dataclasses.asdict(state)) + "\n")
     sys.stdout.flush()
