@@ -5,7 +5,7 @@ brings older versions up to date (`schemas.evolution`).
 """
 
 import re
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -55,6 +55,7 @@ class Codec(Generic[T]):
         self.record_type = record_type
         self.encoding = encoding
         self.max_bytes = max_bytes
+        self._versions = _versions_of(record_type)
         if encoding == "json":
             self._encoder: msgspec.json.Encoder | msgspec.msgpack.Encoder = msgspec.json.Encoder()
             self._decoder: Any = msgspec.json.Decoder(record_type)
@@ -87,7 +88,7 @@ class Codec(Generic[T]):
             record: T = self._decoder.decode(raw)
         except _UNREADABLE as error:
             return self._decode_slowly(raw, error)
-        if record.v != CURRENT_VERSIONS[str(record.__struct_config__.tag)]:  # type: ignore[attr-defined]
+        if record.v != self._versions[type(record)]:  # type: ignore[attr-defined]
             return self._decode_slowly(raw, None)
         return record
 
@@ -117,6 +118,12 @@ class Codec(Generic[T]):
         except _UNREADABLE as invalid:
             raise DecodeError(Reason.UNDECODABLE, _without_content(invalid)) from None
         return upcasted
+
+
+def _versions_of(record_type: Any) -> dict[type, int]:
+    """Each type of a union, or the one there is, to its current version."""
+    types = get_args(record_type) or (record_type,)
+    return {one: CURRENT_VERSIONS[str(one.__struct_config__.tag)] for one in types if hasattr(one, "__struct_config__")}
 
 
 def _without_content(error: Exception) -> str:

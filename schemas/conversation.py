@@ -4,6 +4,7 @@
 timestamp stand in). Unknown fields are kept in the log and ignored here.
 """
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -11,9 +12,12 @@ import msgspec
 
 from schemas.ids import DEFAULT_TENANT, UserKey
 
-Tenant = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^/\x00-\x1f]+$(?!\n)")]
+_IN_A_TENANT = r"^[^/\x00-\x1f]+$(?!\n)"
+_IN_A_USER_ID = r"^[^\x00]+$"
+# What they say is checked by hand: msgspec would run Python's `re` for each of the two, half of what decoding takes.
+Tenant = Annotated[str, msgspec.Meta(min_length=1, max_length=128, extra_json_schema={"pattern": _IN_A_TENANT})]
 """No slash: it separates tenant and user in every key. (A bare `$` would let one newline through at the end.)"""
-UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=512, pattern=r"^[^\x00]+$")]
+UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=512, extra_json_schema={"pattern": _IN_A_USER_ID})]
 """No zero byte: it separates user and conversation in the keys of windows."""
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 Role = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -44,15 +48,17 @@ class ConversationEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="ty
         return UserKey(self.tenant, self.user_id)
 
     def __post_init__(self) -> None:
-        if self.occurred_at is None or self.occurred_at.tzinfo is UTC:
+        if "\x00" in self.user_id:
+            raise ValueError("user_id holds a zero byte")
+        tenant = self.tenant
+        if "/" in tenant or not (tenant.isprintable() or re.match(_IN_A_TENANT, tenant)):
+            raise ValueError("tenant holds a slash or a control character")
+        occurred_at = self.occurred_at
+        if occurred_at is None or occurred_at.tzinfo is UTC:
             return
         # MessagePack, and with it every later stage, knows times in UTC only: what cannot be one must fail here.
         try:
-            in_utc = (
-                self.occurred_at.replace(tzinfo=UTC)
-                if self.occurred_at.tzinfo is None
-                else self.occurred_at.astimezone(UTC)
-            )
+            in_utc = occurred_at.replace(tzinfo=UTC) if occurred_at.tzinfo is None else occurred_at.astimezone(UTC)
         except OverflowError:
             raise ValueError("occurred_at lies outside the years 1 to 9999 in UTC") from None
         msgspec.structs.force_setattr(self, "occurred_at", in_utc)

@@ -18,7 +18,7 @@ to wait for ever after a restart of its broker ("TxnCoordinator: Timed out ... 1
 import asyncio
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -39,6 +39,9 @@ _FLUSH_STEP_S = 0.05
 
 _SPENT_AFTER_S = 20.0
 """Twice the transaction timeout (`streams.engine.kafka`): by then the broker has ended the transaction itself."""
+
+_ANY_PARTITION = -1
+"""Lets librdkafka choose one by the key (`RD_KAFKA_PARTITION_UA`)."""
 
 _MAX_RENEWALS = 5
 """So many producers in a row without one commit: somebody else uses the transactional id."""
@@ -133,8 +136,7 @@ class Transactions:
             producer.poll(0)  # reports that an aborted transaction left behind
             self._refused.clear()
             producer.begin_transaction()
-            for output in outputs:
-                self._produce(producer, output)
+            self._produce(producer, outputs)
             self._flush(producer)
             self._observe(Step.PRODUCED)
             producer.send_offsets_to_transaction(list(offsets), metadata, _CALL_TIMEOUT_S)
@@ -245,29 +247,26 @@ class Transactions:
             if error is not None:
                 errors.append(error)
 
-        for output in outputs:
-            self._produce(self._publisher, output, on_delivery=delivered)
+        self._produce(self._publisher, outputs, on_delivery=delivered)
         if self._publisher.flush(_CALL_TIMEOUT_S):
             raise TransientError("the broker did not acknowledge in time")
         if errors:
             raise KafkaException(errors[0])
 
-    def _produce(self, producer: Producer, output: Output, **options: Any) -> None:
-        if output.partition is not None:
-            options["partition"] = output.partition
-        while True:
-            try:
-                producer.produce(
-                    self._namespace + output.topic.name,
-                    key=output.key,
-                    value=output.value,
-                    headers=list(output.headers) if output.headers else None,
-                    **options,
-                )
-            except BufferError:
-                producer.poll(0.05)
-            else:
-                return
+    def _produce(self, producer: Producer, outputs: Iterable[Output], **options: Any) -> None:
+        produce, topic, name = producer.produce, None, ""
+        for output in outputs:
+            if output.topic is not topic:
+                topic, name = output.topic, self._namespace + output.topic.name
+            partition = _ANY_PARTITION if output.partition is None else output.partition
+            more = options if output.headers is None else {**options, "headers": list(output.headers)}
+            while True:
+                try:
+                    produce(name, output.value, output.key, partition, **more)
+                except BufferError:
+                    producer.poll(0.05)
+                else:
+                    break
 
 
 def _translated(error: KafkaError) -> Exception:

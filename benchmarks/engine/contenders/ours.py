@@ -16,7 +16,7 @@ from benchmarks.engine.contender import Result, Tally, Task, main
 from schemas.codec import Codec
 from streams.clock import SystemClock
 from streams.engine.stage import Consumed, Decision, MicroBatch, Output, StatelessStage
-from streams.faust_worker import agents
+from streams.faust_worker import agents, worker
 from streams.faust_worker.app import StageApp
 from streams.settings import Settings
 from topology.graph import StageName, StageSpec
@@ -77,6 +77,7 @@ def _mode(codec: Codec[Any]) -> Callable[[Task], Result]:
             .replace("worker", generation=task.run)
             .replace("batch", max_events=task.batch)
         )
+        worker.collect_rarely()
         stage = _BenchStage(task, codec)
         agents.STAGES[StageName.RECORD] = lambda *_: stage  # the rest of the app is the worker's
         app = agents.create_app(
