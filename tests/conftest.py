@@ -45,6 +45,12 @@ def kafka(full_stack: StackState) -> str:
     return full_stack.kafka.bootstrap_servers
 
 
+@pytest.fixture(scope="session", autouse=True)
+def runtime_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Lock files of workers that tests kill go with the tests' other files: nobody takes their slots over."""
+    os.environ["XDG_RUNTIME_DIR"] = str(tmp_path_factory.mktemp("runtime"))
+
+
 @pytest.fixture(scope="session")
 def seed() -> int:
     """The seed of everything random in this run; printed in the report, set `TEST_SEED` to repeat a run."""

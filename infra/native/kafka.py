@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import re
 import secrets
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 
 from infra.native.commands import CommandError, run
 from infra.native.errors import PartError
+from infra.native.kafka_jars import read_lock
 from infra.native.part import Installation, Part
 
 # librdkafka prints every failed connection to stderr unless it has a logger.
@@ -36,6 +38,10 @@ appender.stdout.layout.pattern = %d{ISO8601} %p %c{1}: %m%n
 logger.raft.name = kafka.server.KafkaRaftServer
 logger.raft.level = INFO
 """
+
+
+_NEWER_DATA = re.compile(r"UnsupportedVersionException: Can't read version|this controller only supports versions")
+"""What Kafka 4.2.2 says of metadata that 4.3.1 has written: of a record's version, or of `metadata.version` alone."""
 
 
 class Kafka(Part):
@@ -76,6 +82,17 @@ class Kafka(Part):
             return bool(admin.list_topics(timeout=2).brokers)
         except KafkaException:
             return False
+
+    def explained(self, log: str) -> PartError | None:
+        """Name data of a newer Kafka, which the broker meets with stack traces of many kinds."""
+        if not _NEWER_DATA.search(log):
+            return None
+        return PartError(
+            f"the data in {self.folder} was written by a newer Kafka than the {read_lock().version} that runs here, "
+            "which cannot read it",
+            "go on with the memstream that wrote it; or start afresh, which loses all data of this stack: "
+            "memstream stack down --wipe, then up",
+        )
 
     def properties(self) -> dict[str, str | int]:
         """Return the server properties."""

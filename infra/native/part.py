@@ -9,6 +9,8 @@ from typing import ClassVar
 
 import msgspec
 
+from infra.native.errors import PartError
+
 
 class Installation(msgspec.Struct, frozen=True):
     """The programs of a stack, all on disk; `weaviate` is None in the light stack."""
@@ -56,6 +58,10 @@ class Part(ABC):
     @abstractmethod
     def is_ready(self) -> bool:
         """Ask the process once whether it serves requests; takes two seconds at most."""
+
+    def explained(self, log: str) -> PartError | None:  # noqa: ARG002 for those who can
+        """Return why the process ended while starting, where its log tells that and its last words do not."""
+        return None
 
     def env(self) -> dict[str, str]:
         """Return the whole environment: little of ours, so that a user's variables change no part by accident."""

@@ -247,8 +247,9 @@ class Stack:
                 continue
             while not part.is_ready():
                 if not _runs(record, part):
-                    raise PartError(
-                        f"{part.name} ended while starting: {_last_words(self.logs(part.name))}",
+                    log = self.logs(part.name).read_text(errors="replace")
+                    raise part.explained(log) or PartError(
+                        f"{part.name} ended while starting: {_last_words(log)}",
                         f"read {self.logs(part.name)}",
                     )
                 if time.monotonic() - since > part.ready_within.total_seconds():
@@ -303,6 +304,6 @@ def _runs(record: StackRecord, part: Part) -> bool:
     return facts is not None and processes.is_alive(facts)
 
 
-def _last_words(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+def _last_words(log: str) -> str:
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
     return lines[-1] if lines else "it said nothing"

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from streams.cli.context import json_option, print_json, reports_errors, settings_options
 from streams.cli.display import duration, result_console
+from streams.clients.hanging_transactions import HangingTransaction
 from streams.clients.status import StageStatus, Status, StatusReader, status_reader
 from streams.clock import SystemClock
 from streams.settings import Settings
@@ -28,6 +29,8 @@ def status(*, watch: bool, settings: Settings, as_json: bool) -> None:
 
     `lag` is the number of records a stage has still to settle, `behind` the age of the oldest of them. Outcomes are
     sums over the ledger. Open dead letters are those that were not redriven (`memstream dlq list`).
+
+    A transaction that does not end is named, with its partition: no reader of committed records passes it.
 
     \b
     Examples:
@@ -82,7 +85,17 @@ def status_view(now: Status) -> RenderableType:
     windows = f"open windows: {now.windows.open:,}"
     if now.windows.oldest_age_s is not None:
         windows += f", the oldest since {duration(now.windows.oldest_age_s)}"
-    return Group(table, *lines, windows, "caught up" if now.caught_up else "[yellow]not caught up[/]")
+    verdict = "caught up" if now.caught_up else "[yellow]not caught up[/]"
+    return Group(table, *lines, windows, *_hanging_lines(now.hanging), verdict)
+
+
+def _hanging_lines(hanging: list[HangingTransaction]) -> list[str]:
+    lines = [
+        f"[red]readers of {one.topic} {one.partition} stand still at offset {one.first_offset}[/]: a transaction has "
+        f"been open there for {duration(one.open_s)}, {one.records_behind:,} offsets wait"
+        for one in hanging
+    ]
+    return [*lines, "next: `memstream verify` says what to do about it"] if lines else []
 
 
 def _progress_cells(stage: StageStatus) -> tuple[str, str]:

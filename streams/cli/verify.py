@@ -45,6 +45,7 @@ _SHOWN_EXAMPLES = 3
 def verify(*, repair: bool, tenant: str | None, user_id: str | None, settings: Settings, as_json: bool) -> None:
     """Check that log, store and cache tell one history, and name whatever does not fit.
 
+    Transactions: none holds up its partition for good. One that does is an operator's to end; the rest is judged.
     Books: every record that a stage has passed has exactly one outcome, and every dead letter its record. Revisions:
     gapless for each user, and heads sum up what the changes give. Watermarks: they never fall back and never run ahead.
     Store: every memory is what the log says, up to where index has come. Redis: no version that index never announced.

@@ -138,8 +138,13 @@ class LogScan:
 
         return _patiently(ask)
 
-    def read(self, spec: TopicSpec, ranges: Mapping[int, range]) -> Iterator[Message]:
+    def read(self, spec: TopicSpec, ranges: Mapping[int, range], *, with_open: bool = False) -> Iterator[Message]:
         """The committed records in these offsets, in log order within each partition.
+
+        Args:
+            spec: which topic.
+            ranges: partition to offsets.
+            with_open: also records that are not committed, and those that never will be.
 
         Raises:
             TransientError: the broker is away, or does not come to the end of a range.
@@ -148,8 +153,8 @@ class LogScan:
         left = {partition: wanted.stop for partition, wanted in ranges.items() if wanted}
         if not left:
             return
-        config = kafka.log_reader(self.settings, client_id=self._client_id)
-        consumer = Consumer(config | kafka.ENDS_SOON)
+        config = kafka.log_reader(self.settings, client_id=self._client_id) | kafka.ENDS_SOON
+        consumer = Consumer(config | ({"isolation.level": "read_uncommitted"} if with_open else {}))
         try:
             consumer.assign([TopicPartition(name, partition, ranges[partition].start) for partition in left])
             moved_at_s = time.monotonic()
@@ -175,7 +180,10 @@ class LogScan:
                 if messages:
                     moved_at_s = time.monotonic()
                 elif time.monotonic() - moved_at_s > _STUCK_AFTER_S:
-                    raise TransientError(f"reading {name}: no answer for {_STUCK_AFTER_S:.0f} s")
+                    raise TransientError(
+                        f"reading {name}: no answer for {_STUCK_AFTER_S:.0f} s; if the broker is there, a transaction "
+                        "does not end (`memstream status` shows it)"
+                    )
         except KafkaException as error:
             raise TransientError(f"reading {name}: {error.args[0].str()}") from error
         finally:

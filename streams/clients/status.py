@@ -14,6 +14,7 @@ from confluent_kafka import Message
 from schemas.codec import DecodeError
 from schemas.outcome import LedgerEntry, Outcome, Reason
 from streams.clients.dead_letters import LetterBook
+from streams.clients.hanging_transactions import HangingTransaction, find_old
 from streams.clients.log_scan import LogFollower, LogScan
 from streams.clock import Clock
 from streams.settings import Settings
@@ -77,6 +78,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         stages: in event order.
         windows: those of extract.
         open_dead_letters: of all stages.
+        hanging: transactions that have been open for longer than ours ever are, by the timestamps of their records.
+            Readers of their partitions stand still; `memstream verify` makes sure of it.
         caught_up: every record that was there when we looked is settled, through all stages, no transaction is open,
             and no window opened or closed while we looked. Windows may be open.
         checked_at: when we looked.
@@ -85,6 +88,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     stages: list[StageStatus]
     windows: WindowStatus
     open_dead_letters: int
+    hanging: list[HangingTransaction]
     caught_up: bool
     checked_at: datetime
 
@@ -123,6 +127,7 @@ class StatusReader:
         windows_before = self._ends(topics.WINDOWS, with_open=True)
         positions = [self._position(spec) for spec in GRAPH]
         with ThreadPoolExecutor(max_workers=4, thread_name_prefix="status") as threads:
+            hanging = threads.submit(find_old, self._scan, topics.TOPICS, self._clock)
             lags = threads.map(self._lag, GRAPH, (position.unread for position in positions))
             for done in [threads.submit(follower.catch_up) for follower in self._followers]:
                 done.result()
@@ -138,6 +143,7 @@ class StatusReader:
             stages=stages,
             windows=WindowStatus(open=len(self._windows), oldest_age_s=None if oldest is None else _age_s(oldest, now)),
             open_dead_letters=len(self._letters.open),
+            hanging=hanging.result(),
             caught_up=not moving and all(stage.lag_records == 0 for stage in stages),
             checked_at=now,
         )

@@ -1,6 +1,7 @@
 """Do log, store and cache tell one history? Each law is a pure check in a file of its own; `verifier` applies them all.
 
 ```
+hanging     no transaction holds up its partition for good
 books       every record that a stage has passed has one outcome, and every dead letter its record
 revisions   users' revisions are gapless, and heads sum up what the changes give
 watermarks  they never fall back and never run ahead of what they speak of

@@ -13,6 +13,7 @@ _KEPT_EXAMPLES = 100
 class Check(enum.StrEnum):
     """What is checked."""
 
+    TRANSACTIONS = "transactions"
     BOOKS = "books"
     REVISIONS = "revisions"
     WATERMARKS = "watermarks"
@@ -22,6 +23,8 @@ class Check(enum.StrEnum):
 
 class Kind(enum.StrEnum):
     """A kind of fault; the words for people stand in `SAID`."""
+
+    HANGING_TRANSACTION = "hanging_transaction"
 
     NO_OUTCOME = "no_outcome"
     TWO_OUTCOMES = "two_outcomes"
@@ -55,6 +58,10 @@ class Kind(enum.StrEnum):
 
 
 SAID: dict[Kind, tuple[Check, str]] = {
+    Kind.HANGING_TRANSACTION: (
+        Check.TRANSACTIONS,
+        "transactions that do not end, which no reader of their partition passes",
+    ),
     Kind.NO_OUTCOME: (Check.BOOKS, "records without an outcome"),
     Kind.TWO_OUTCOMES: (Check.BOOKS, "records with more than one outcome"),
     Kind.MISCOUNTED: (Check.BOOKS, "ledger entries whose counts are not those of their records"),
@@ -90,7 +97,7 @@ class Fault:
     Attributes:
         kind: what it is.
         example: where, and what exactly; never content.
-        count: how many records or memories it is about.
+        count: how many records, memories or transactions it is about.
     """
 
     kind: Kind
@@ -105,7 +112,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         check: which law is broken.
         kind: how.
         said: the same in words.
-        count: how many records or memories.
+        count: how many records, memories or transactions.
         examples: the first of them, 100 at most.
     """
 

@@ -47,7 +47,7 @@ class Report(msgspec.Struct, kw_only=True):
 
     Attributes:
         sound: whether nothing is wrong, or nothing any more.
-        partitions: how many were read.
+        partitions: how many were read; those with a hanging transaction are not.
         users: how many the changes are about.
         changes: how many there are.
         changes_pending: those that index has still to settle; the store may lack them.

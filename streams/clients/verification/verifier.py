@@ -5,6 +5,7 @@ Blocking; from an event loop, use `asyncio.to_thread`. Nothing is committed and 
 
 import asyncio
 from collections.abc import Collection, Iterator
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,8 +13,9 @@ from schemas.ids import UserKey
 from schemas.memory import MemoryChange
 from streams.caches.protocol import VersionCache
 from streams.caches.redis_versions import create_version_cache
+from streams.clients.hanging_transactions import HANGS_AFTER, find_hanging
 from streams.clients.log_scan import LogScan
-from streams.clients.verification import stored
+from streams.clients.verification import hanging, stored
 from streams.clients.verification.books import Tally
 from streams.clients.verification.findings import Fault, Findings, Kind
 from streams.clients.verification.partition_log import PartitionLog
@@ -27,6 +29,7 @@ from streams.stores.mending import Mender, MendingPlan, stored_heads
 from streams.stores.protocol import Store
 from topology import graph, topics
 from topology.graph import GRAPH, StageName, StageSpec
+from topology.topics import TopicSpec
 
 _READS_AT_ONCE = 16
 _VERSIONS_AT_ONCE = 1000
@@ -41,19 +44,23 @@ class Verifier:
     store is compared with the changes that came meanwhile before it is called so. Memory holds one partition at a time,
     about 300 bytes for each of its memories.
 
+    A partition with a hanging transaction is not judged: how its history goes on is undecided. All others are.
+
     Not looked at: what the store's search index makes of a memory (its words and its vector).
 
     Args:
         settings: where everything is.
         progress: told about it.
+        hangs_after: a transaction that stays open for longer hangs.
     """
 
-    def __init__(self, settings: Settings, progress: Progress) -> None:
+    def __init__(self, settings: Settings, progress: Progress, *, hangs_after: timedelta = HANGS_AFTER) -> None:
         self._generation = settings.worker.generation
         self._scan = LogScan(settings.kafka, client_id="memstream.verify")
         self._store: Store = create_store(settings, dimensions=create_embedder().dimensions)
         self._cache: VersionCache = create_version_cache(settings)
         self._progress = progress
+        self._hangs_after = hangs_after
         self._runner = asyncio.Runner()
         self._report = Report()
         self._positions: dict[str, dict[int, int]] = {}
@@ -85,12 +92,14 @@ class Verifier:
         self._report, self._first, self._left = Report(), Findings(), Findings()
         if repair:
             self._report.mended = Mended()
+        read = topics.TOPICS if scope.everything else (topics.HEADS, topics.INDEXED, topics.CHANGES)
+        in_scope = scope.partitions(len(self._scan.bounds(topics.CHANGES)))
+        held_up = self._held_up(read, in_scope)
+        partitions = [partition for partition in in_scope if partition not in held_up]
         count_before = self._runner.run(self._store.count())
-        bounds = {spec.name: self._scan.bounds(spec) for spec in topics.TOPICS}
-        partitions = scope.partitions(len(bounds[topics.CHANGES.name]))
+        bounds = {spec.name: self._scan.bounds(spec) for spec in read}
         if scope.everything:
             self._positions = {spec.name: self._committed(spec, partitions) for spec in GRAPH}
-        read = topics.TOPICS if scope.everything else (topics.HEADS, topics.INDEXED, topics.CHANGES)
         self._progress.begin(sum(len(bounds[spec.name][partition]) for spec in read for partition in partitions))
         tallies: dict[str, Tally] = {spec.name: Tally() for spec in GRAPH}
         erasures = 0
@@ -100,13 +109,23 @@ class Verifier:
             for name, tally in log.tallies.items():
                 tallies[name] += tally
         if scope.everything:
-            self._strangers(count_before - self._report.memories - erasures)
+            if not held_up:
+                self._strangers(count_before - self._report.memories - erasures)
             self._report.books = [_books(spec.name, spec.reads.name, tallies[spec.name]) for spec in GRAPH]
         report = self._report
         report.partitions = len(partitions)
         report.findings, report.left = self._first.listed(), self._left.listed()
         report.sound = not report.left
         return report
+
+    def _held_up(self, specs: Collection[TopicSpec], partitions: Collection[int]) -> set[int]:
+        """Report the transactions that hang, and tell in which partitions."""
+        self._progress.say("looking for transactions that do not end")
+        found = find_hanging(self._scan, specs, standing_for=self._hangs_after, partitions=partitions)
+        faults = list(hanging.check_hanging(found))
+        self._first.extend(faults)
+        self._left.extend(faults)
+        return {transaction.partition for transaction in found}
 
     def _partition(self, partition: int, scope: Scope, *, repair: bool) -> PartitionLog:
         """Verify one partition; where the store was mended, look at it once more."""

@@ -10,13 +10,18 @@ import redis
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from infra.native import state
+from infra.native import kafka, state
+from infra.native.commands import run
 from infra.native.errors import PartError, StackConflictError, StackUnknownError
+from infra.native.kafka import Kafka
 from infra.native.redis import Redis
 from infra.native.stack import Stack
 from infra.native.state import Mode, StackState
 
 pytestmark = pytest.mark.timeout(180)
+
+NEXT_METADATA_VERSION = "4.3-IV0"
+"""The first that the Kafka of our lock file does not yet call stable."""
 
 MakeStack = Callable[[Mode], Stack]
 Running = Callable[[], list[str]]
@@ -160,3 +165,25 @@ def test_a_failed_start_stops_what_it_started(
     found = state.find(tmp_path)
     assert found is not None
     assert found.state == "down"
+
+
+def test_data_of_a_newer_kafka_is_named_and_a_wipe_helps(
+    make_stack: MakeStack, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real broker that meets a later `metadata.version` than its own ends, and the error says why and what to do."""
+    stack = make_stack("light")
+    with monkeypatch.context() as newer:
+        # A Kafka knows the version to come, and uses it when told that unstable ones will do.
+        properties = Kafka.properties
+        newer.setattr(Kafka, "properties", lambda self: properties(self) | {"unstable.feature.versions.enable": "true"})
+        newer.setattr(
+            kafka, "run", lambda words, **options: run([*words, "--release-version", NEXT_METADATA_VERSION], **options)
+        )
+        stack.up()
+        stack.down()
+
+    with pytest.raises(PartError, match="was written by a newer Kafka than the"):
+        stack.up()
+    assert running() == []
+    stack.down(wipe=True)
+    assert stack.up().state == "up"

@@ -10,6 +10,7 @@ from infra.native.errors import PartError, StackConflictError, StackUnknownError
 from infra.native.kafka import Kafka
 from infra.native.part import Installation
 from infra.native.processes import ProcessFacts
+from infra.native.redis import Redis
 from infra.native.stack import Stack
 from infra.native.state import StackRecord, StackState
 
@@ -45,6 +46,47 @@ def test_a_part_that_cannot_be_started_ends_the_others(tmp_path: Path, monkeypat
     found = state.find(tmp_path)
     assert found is not None
     assert (found.state, found.mode) == ("down", "light")
+
+
+NEWER_DATA = {
+    "started": """\
+2026-11-21T18:27:29,954 ERROR ProcessTerminatingFaultHandler: Encountered fatal fault: caught exception
+org.apache.kafka.server.common.serialization.MetadataParseException: Failed to deserialize record with type 0
+	at kafka.Kafka.main(Kafka.scala)
+Caused by: org.apache.kafka.common.errors.UnsupportedVersionException: Can't read version 4 of BrokerEndpoint
+""",
+    "formatted": """\
+java.lang.RuntimeException: Tried to apply FeatureLevelRecord FeatureLevelRecord(name='metadata.version', \
+featureLevel=30), but this controller only supports versions 7-29
+	at java.base/java.lang.Thread.run(Thread.java:840)
+""",
+}
+"""What Kafka 4.2.2 said of a folder in which Kafka 4.3.1 was started, and of one that it had only formatted."""
+
+
+@pytest.mark.parametrize("log", NEWER_DATA.values(), ids=NEWER_DATA)
+def test_data_of_a_newer_kafka_is_named_with_the_way_out(
+    log: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker's own words, a stack trace, become the cause and what can be done; nothing else is explained so."""
+    part = tmp_path / "kafka"
+    part.write_text(f"#!/bin/sh\ncat <<'END'\n{log}END\nexit 1\n")
+    part.chmod(0o700)
+    monkeypatch.setattr(Stack, "_install", lambda _self, _progress: installed_nowhere(tmp_path))
+    monkeypatch.setattr(Kafka, "prepare", lambda self, _installed: self.folder.mkdir(parents=True, exist_ok=True))
+    monkeypatch.setattr(Kafka, "command", lambda _self, _installed: [part])
+    monkeypatch.setattr(Kafka, "is_ready", lambda _self: False)  # asking takes two seconds
+    monkeypatch.setattr(Redis, "command", lambda _self, _installed: ["sleep", "60"])
+
+    with pytest.raises(PartError, match=r"written by a newer Kafka than the \d+\.\d+\.\d+") as raised:
+        Stack("light", home=tmp_path).up()
+    assert str(tmp_path / "light" / "kafka") in raised.value.message
+    assert "memstream stack down --wipe" in raised.value.next_step
+    assert "loses all data" in raised.value.next_step
+
+    part.write_text("#!/bin/sh\necho java.lang.OutOfMemoryError\nexit 1\n")
+    with pytest.raises(PartError, match=r"kafka ended while starting: java\.lang\.OutOfMemoryError"):
+        Stack("light", home=tmp_path).up()
 
 
 def test_the_other_mode_is_refused_before_anything_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

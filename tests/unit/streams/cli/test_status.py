@@ -8,6 +8,7 @@ from rich.console import Console
 
 from schemas.outcome import Reason
 from streams.cli.status import status_view
+from streams.clients.hanging_transactions import HangingTransaction
 from streams.clients.status import StageStatus, Status, WindowStatus
 from topology.graph import GRAPH
 
@@ -29,6 +30,7 @@ IDLE = Status(
     ],
     windows=WindowStatus(open=0, oldest_age_s=None),
     open_dead_letters=0,
+    hanging=[],
     caught_up=True,
     checked_at=datetime(2025, 3, 1, tzinfo=UTC),
 )
@@ -66,3 +68,13 @@ def test_lag_reasons_and_missing_workers_show() -> None:
     for part in ("12,345 (not started)", "1 min 15 s", "none", "extract filtered: 3 duplicate", "1 poison", "4.2 s"):
         assert part in text
     assert "not caught up" in text
+
+
+def test_a_transaction_that_does_not_end_shows_with_its_place_and_a_next_step() -> None:
+    """Where readers stand still, for how long, how much waits, and who tells more; nothing of it when all is well."""
+    hanging = [HangingTransaction("ns.memory.changes.v1", 2, 120, 1234, 3 * 3600 + 60.0)]
+    text = shown(msgspec.structs.replace(IDLE, hanging=hanging, caught_up=False))
+    for part in ("ns.memory.changes.v1 2 stand still at offset 120", "3 h 1 min", "1,234 offsets", "memstream verify"):
+        assert part in text
+    assert "stand still" not in shown(IDLE)
+    assert "memstream verify" not in shown(IDLE)

@@ -68,8 +68,8 @@ class LogOfMessages(LogScan):
             ends |= {partition: self.open_from.get((spec.name, partition), end) for partition, end in ends.items()}
         return {partition: range(end) for partition, end in ends.items()}
 
-    def read(self, spec: TopicSpec, ranges: Mapping[int, range]) -> Iterator[Message]:
-        """The records in these offsets."""
+    def read(self, spec: TopicSpec, ranges: Mapping[int, range], *, with_open: bool = False) -> Iterator[Message]:
+        """The records in these offsets; bounds keep readers of committed records before open ones."""
         for partition, wanted in ranges.items():
             for message in self._records.get(spec.name, {}).get(partition, []):
                 if message.offset() in wanted:

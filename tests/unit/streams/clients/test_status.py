@@ -11,6 +11,7 @@ from unit.streams.clients.log_of_messages import PARTITIONS, START, FixedClock, 
 from schemas.candidate import Lane, Watermark
 from schemas.outcome import DeadLetter, LedgerEntry, Outcome, Reason, Verdict
 from schemas.window import Window, WindowTurn
+from streams.clients.hanging_transactions import HangingTransaction
 from streams.clients.status import StageStatus, Status, StatusReader
 from topology import topics
 from topology.graph import GRAPH
@@ -87,6 +88,19 @@ def test_a_commit_that_is_not_yet_visible_everywhere_is_not_caught_up() -> None:
     for spec in (topics.CHANGES, topics.WINDOWS):
         log.open_from = {(spec.name, 1): 0}
         assert not reader(log).read().caught_up
+
+
+def test_only_an_old_open_transaction_hangs() -> None:
+    """On any topic, whoever reads it: open for longer than a transaction of ours lasts; younger ones are normal."""
+    log = LogOfMessages()
+    for spec in (topics.LEDGER, topics.CHANGES):
+        log.write(spec, 1, BYTES)
+    log.write(topics.LEDGER, 1, BYTES, at=START + timedelta(seconds=20))
+    log.write(topics.CHANGES, 1, BYTES, at=START + timedelta(seconds=50))
+    log.write(topics.LEDGER, 1, BYTES, at=START + timedelta(seconds=55))
+    assert reader(log).read().hanging == []
+    log.open_from = {(spec.name, 1): 1 for spec in (topics.LEDGER, topics.CHANGES)}
+    assert reader(log).read().hanging == [HangingTransaction(topics.LEDGER.name, 1, 1, 2, 40.0)]
 
 
 class ClosesAWindow(LogOfMessages):
