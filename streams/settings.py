@@ -113,7 +113,8 @@ class BatchSettings(Group):
         max_age: closes a batch by the age of its oldest event.
         max_in_flight_bytes: fetched and not yet committed, per stage; above it fetching pauses.
         latency_target: batches shrink until they are over within so long; zero leaves them as large as they come.
-        max_open_batches: taken and not yet committed, per stage; more of them only help where outside calls are slow.
+        max_open_batches: taken and not yet committed, per stage; those that are ready commit together. By
+            `make bench-engine`: 8, not 4, commits 430,000 instead of 390,000 events a second; 16 no more.
     """
 
     max_events: int = 2000
@@ -121,7 +122,7 @@ class BatchSettings(Group):
     max_age: timedelta = timedelta(milliseconds=20)
     max_in_flight_bytes: int = 16 * 1024 * 1024
     latency_target: timedelta = timedelta(0)
-    max_open_batches: int = 4
+    max_open_batches: int = 8
 
 
 @dataclass(frozen=True, kw_only=True)

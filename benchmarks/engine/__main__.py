@@ -172,7 +172,7 @@ def started(progress: Progress) -> Iterator[Settings]:
 
 
 @click.command()
-@click.option("--events", "records", type=click.IntRange(min=10_000), default=400_000, show_default=True)
+@click.option("--events", "records", type=click.IntRange(min=10_000), default=1_000_000, show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--out", metavar="FILE", help="Also write the JSON form here.")
 def main(records: int, rounds: int, out: str | None) -> None:
