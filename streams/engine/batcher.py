@@ -4,12 +4,12 @@ import enum
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from itertools import islice
 from typing import cast
 
 from confluent_kafka import Message
 
+from streams.engine.batch_age import BatchAge
 from streams.engine.batch_size import BatchSize
 from streams.engine.chunk import Chunk, Lease, record_bytes
 
@@ -112,13 +112,13 @@ class MicroBatcher:
     Args:
         size: says at how many events a batch closes by count.
         max_bytes: closes by size.
-        max_age: closes by the age of the oldest record.
+        age: says at which age of its oldest record a batch closes.
     """
 
-    def __init__(self, *, size: BatchSize, max_bytes: int, max_age: timedelta) -> None:
+    def __init__(self, *, size: BatchSize, max_bytes: int, age: BatchAge) -> None:
         self._size = size
         self._max_bytes = max_bytes
-        self._max_age_s = max_age.total_seconds()
+        self._age = age
         self._waiting: dict[Lease, deque[Message]] = {}
         self._events = 0
         self._bytes = 0
@@ -153,7 +153,7 @@ class MicroBatcher:
             return None
         if self.full:
             return 0.0
-        return max(0.0, self._oldest_at_s + self._max_age_s - now_s)
+        return max(0.0, self._oldest_at_s + self._age.limit_s - now_s)
 
     def take(self, *, now_s: float) -> RawBatch:
         """The next batch; empty when nothing waits. Partitions give an equal share each, so none starves another."""

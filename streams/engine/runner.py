@@ -26,6 +26,7 @@ import structlog
 from schemas.codec import Codec
 from streams.clock import Clock
 from streams.engine.attempt import Attempt, Attempts
+from streams.engine.batch_age import BatchAge
 from streams.engine.batch_size import BatchSize
 from streams.engine.batcher import MicroBatcher, RawBatch
 from streams.engine.chunk import Chunk, Lease
@@ -95,7 +96,8 @@ class Runner:
         self._pauses = PauseWatch(settings.kafka.session_timeout, now_s=clock.monotonic_s())
         batch = settings.batch
         self._size = BatchSize(max_events=batch.max_events, latency_target=batch.latency_target)
-        self._batcher = MicroBatcher(size=self._size, max_bytes=batch.max_bytes, max_age=batch.max_age)
+        self._age = BatchAge(batch.max_age)
+        self._batcher = MicroBatcher(size=self._size, max_bytes=batch.max_bytes, age=self._age)
         self._attempts = Attempts(
             stage,
             codec=codec,
@@ -310,7 +312,9 @@ class Runner:
         if batch in self._open:  # else its partitions were lost meanwhile
             self._open.remove(batch)
             self._end(batch, committed=True)
-            self._size.settled(events=len(batch.raw), took_s=self._clock.monotonic_s() - batch.since_s)
+            took_s = self._clock.monotonic_s() - batch.since_s
+            self._size.settled(events=len(batch.raw), took_s=took_s)
+            self._age.settled(took_s=took_s)
             self._poller.release(batch.held_bytes)
 
     def _end(self, batch: OpenBatch, *, committed: bool) -> None:
