@@ -1,6 +1,7 @@
 """Every topic, as data: who may read it, how its records are encoded and how long they are kept.
 
-All pipeline topics have the same number of partitions, and partition p of one leads to partition p of the next.
+All pipeline topics have the same number of partitions, and partition p of one leads to partition p of the next. The
+ledger alone is shared: see `ledger_partitions`.
 """
 
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ WINDOWS = TopicSpec(
 )
 LEDGER = TopicSpec(
     name="memory.ledger.v1",
-    purpose="what became of each consumed offset, per stage",
+    purpose="what became of each consumed offset, per stage; all entries of a batch stand in its lowest partition",
     audience=Audience.INTERNAL,
     codec=codec.LEDGER,
     key="stage",
@@ -146,3 +147,12 @@ TOPICS: tuple[TopicSpec, ...] = (
     DLQ,
 )
 """In event order, then state, then books."""
+
+
+def ledger_partitions(partition: int) -> range:
+    """Where the ledger entries about an input partition may stand.
+
+    A batch writes all of its entries to the partition of its lowest one, so each stands in that of the same number or
+    in a lower one. In older logs every entry stands in that of the same number, which is among them.
+    """
+    return range(partition + 1)

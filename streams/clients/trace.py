@@ -297,7 +297,8 @@ def _judged(scan: LogScan, steps: "list[_Step | Hop]") -> list[Hop]:
         if isinstance(step, _Step):
             wanted.setdefault((step.stage, step.place.partition), []).append(step)
     entries: dict[_Step, LedgerEntry] = {}
-    for message in scan.read_all(topics.LEDGER, {partition for _, partition in wanted}):
+    places = {place for _, partition in wanted for place in topics.ledger_partitions(partition)}
+    for message in scan.read_all(topics.LEDGER, places):
         entry = _decoded(topics.LEDGER, message)
         if isinstance(entry, LedgerEntry):
             for step in wanted.get((entry.stage, entry.partition), ()):

@@ -26,7 +26,7 @@ class Page:
         kept_from: the first offset that the topic still keeps.
         read_to: where reading it ended; what was written later is not judged.
         position: the offset that the stage has committed: from here on everything is pending.
-        entries: its ledger entries of this partition, read after the position was taken.
+        entries: its ledger entries about this partition, wherever they stand, read after the position was taken.
         letters: offsets of its dead letters; one that stands there twice counts twice.
         redriven: offset of a letter to the offsets of its copies.
     """

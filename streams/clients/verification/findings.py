@@ -66,7 +66,10 @@ SAID: dict[Kind, tuple[Check, str]] = {
     Kind.TWO_OUTCOMES: (Check.BOOKS, "records with more than one outcome"),
     Kind.MISCOUNTED: (Check.BOOKS, "ledger entries whose counts are not those of their records"),
     Kind.STRANGE_VERDICT: (Check.BOOKS, "verdicts on what is no record of their entry, or on one record twice"),
-    Kind.MISPLACED_ENTRY: (Check.BOOKS, "ledger entries about another topic or partition than they stand in"),
+    Kind.MISPLACED_ENTRY: (
+        Check.BOOKS,
+        "ledger entries about another stage's topic, or where no reader looks for them",
+    ),
     Kind.NO_LETTER: (Check.BOOKS, "dead-lettered records without a dead letter"),
     Kind.TWO_LETTERS: (Check.BOOKS, "dead letters that stand there more than once"),
     Kind.STRANGE_LETTER: (Check.BOOKS, "dead letters of records that were not dead-lettered"),

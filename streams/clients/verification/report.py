@@ -47,14 +47,15 @@ class Report(msgspec.Struct, kw_only=True):
 
     Attributes:
         sound: whether nothing is wrong, or nothing any more.
-        partitions: how many were read; those with a hanging transaction are not.
+        partitions: how many were read; those with a hanging transaction are not, unless it hangs in the ledger alone.
         users: how many the changes are about.
         changes: how many there are.
         changes_pending: those that index has still to settle; the store may lack them.
         memories: how many the store gave of these users.
         heads: how many there are.
         versions: how many Redis has; none where Redis does not answer, which is no fault.
-        books: per stage; none when only some users were looked at.
+        books: per stage, of the partitions whose ledger no transaction holds up; none when only some users were looked
+            at.
         findings: what was wrong when looked at first.
         mended: what was written; none unless asked for.
         left: what is wrong after that.

@@ -4,7 +4,7 @@ Blocking; from an event loop, use `asyncio.to_thread`. Nothing is committed and 
 """
 
 import asyncio
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -29,10 +29,12 @@ from streams.stores.mending import Mender, MendingPlan, stored_heads
 from streams.stores.protocol import Store
 from topology import graph, topics
 from topology.graph import GRAPH, StageName, StageSpec
-from topology.topics import TopicSpec
+from topology.topics import TopicSpec, ledger_partitions
 
 _READS_AT_ONCE = 16
 _VERSIONS_AT_ONCE = 1000
+_ALWAYS_READ = (topics.HEADS, topics.INDEXED, topics.CHANGES)
+"""What the store and single users are judged by."""
 _MENDING_ROUNDS = 3
 """Mended is looked at again: index may have been at work, and Weaviate cannot refuse what is older."""
 
@@ -44,7 +46,9 @@ class Verifier:
     store is compared with the changes that came meanwhile before it is called so. Memory holds one partition at a time,
     about 300 bytes for each of its memories.
 
-    A partition with a hanging transaction is not judged: how its history goes on is undecided. All others are.
+    A partition with a hanging transaction is not judged: how its history goes on is undecided. All others are. One that
+    hangs in the ledger holds up the books, and the watermarks that are compared with them, of its partition and of all
+    above, since batches write their entries to their lowest partition; all else is judged.
 
     Not looked at: what the store's search index makes of a memory (its words and its vector).
 
@@ -92,19 +96,20 @@ class Verifier:
         self._report, self._first, self._left = Report(), Findings(), Findings()
         if repair:
             self._report.mended = Mended()
-        read = topics.TOPICS if scope.everything else (topics.HEADS, topics.INDEXED, topics.CHANGES)
+        read = topics.TOPICS if scope.everything else _ALWAYS_READ
         in_scope = scope.partitions(len(self._scan.bounds(topics.CHANGES)))
-        held_up = self._held_up(read, in_scope)
+        held_up, without_books = self._held_up(read, in_scope)
         partitions = [partition for partition in in_scope if partition not in held_up]
+        with_books = [p for p in partitions if p not in without_books] if scope.everything else []
         count_before = self._runner.run(self._store.count())
         bounds = {spec.name: self._scan.bounds(spec) for spec in read}
         if scope.everything:
             self._positions = {spec.name: self._committed(spec, partitions) for spec in GRAPH}
-        self._progress.begin(sum(len(bounds[spec.name][partition]) for spec in read for partition in partitions))
+        self._progress.begin(_offsets_to_read(bounds, partitions, with_books))
         tallies: dict[str, Tally] = {spec.name: Tally() for spec in GRAPH}
         erasures = 0
         for partition in partitions:
-            log = self._partition(partition, scope, repair=repair)
+            log = self._partition(partition, scope, with_books=partition in with_books, repair=repair)
             erasures += log.fold.erasures
             for name, tally in log.tallies.items():
                 tallies[name] += tally
@@ -118,20 +123,25 @@ class Verifier:
         report.sound = not report.left
         return report
 
-    def _held_up(self, specs: Collection[TopicSpec], partitions: Collection[int]) -> set[int]:
-        """Report the transactions that hang, and tell in which partitions."""
+    def _held_up(self, specs: Collection[TopicSpec], partitions: Collection[int]) -> tuple[set[int], set[int]]:
+        """Report the transactions that hang, and tell which partitions they hold up, and the books of which."""
         self._progress.say("looking for transactions that do not end")
         found = find_hanging(self._scan, specs, standing_for=self._hangs_after, partitions=partitions)
-        faults = list(hanging.check_hanging(found))
+        ledger = self._scan.name(topics.LEDGER)
+        faults = list(hanging.check_hanging(found, ledger=ledger))
         self._first.extend(faults)
         self._left.extend(faults)
-        return {transaction.partition for transaction in found}
+        in_ledger = {transaction.partition for transaction in found if transaction.topic == ledger}
+        return (
+            {transaction.partition for transaction in found if transaction.topic != ledger},
+            {partition for partition in partitions if not in_ledger.isdisjoint(ledger_partitions(partition))},
+        )
 
-    def _partition(self, partition: int, scope: Scope, *, repair: bool) -> PartitionLog:
+    def _partition(self, partition: int, scope: Scope, *, with_books: bool, repair: bool) -> PartitionLog:
         """Verify one partition; where the store was mended, look at it once more."""
         self._progress.say(f"partition {partition}: reading the log")
         log = self._read(partition, scope)
-        if scope.everything:
+        if with_books:
             log.read_books()
         suspects = self._suspects(log, partition)
         faults, plan = _judged(log, suspects)
@@ -249,6 +259,18 @@ def _judged(log: PartitionLog, suspects: stored.Suspects) -> tuple[list[Fault], 
         *stored.check_versions(log.announced, suspects),
     ]
     return faults, stored.plan_for(log.fold, suspects)
+
+
+def _offsets_to_read(
+    bounds: Mapping[str, Mapping[int, range]], partitions: Collection[int], with_books: Collection[int]
+) -> int:
+    """How many offsets these partitions have; the ledger is read anew for each that is judged by it."""
+    return sum(
+        len(bounds[spec.name][place])
+        for spec in topics.TOPICS
+        for partition in (partitions if spec in _ALWAYS_READ else with_books)
+        for place in (ledger_partitions(partition) if spec is topics.LEDGER else (partition,))
+    )
 
 
 def _books(stage: str, topic: str, tally: Tally) -> StageBooks:

@@ -92,14 +92,15 @@ class Story:
         offset: int,
         *,
         partition: int = HERE,
+        standing_in: int | None = None,
         outcome: Outcome = Outcome.APPLIED,
         reason: Reason = Reason.DUPLICATE,
     ) -> None:
-        """A ledger entry for one record."""
+        """A ledger entry for one record, in the ledger's partition of the same number unless said otherwise."""
         applied = outcome is Outcome.APPLIED
         self.log.write(
             topics.LEDGER,
-            partition,
+            partition if standing_in is None else standing_in,
             LedgerEntry(
                 stage=name,
                 topic=stage(name).reads.name,
@@ -226,6 +227,17 @@ def test_bytes_that_are_no_event_are_found_by_their_place() -> None:
     found = trace(story.log, ids.origin_event_id(ELSEWHERE, at))
     assert (found.user_id, found.type) == (None, None)
     assert hop(found, "record").detail == f"dead letter record/conversation.events/{ELSEWHERE}/{at}"
+
+
+@pytest.mark.parametrize("standing_in", topics.ledger_partitions(ELSEWHERE))
+def test_an_entry_is_found_wherever_its_batch_wrote_it(standing_in: int) -> None:
+    """In its own partition or a lower one, beside entries about other partitions that cover the same offsets."""
+    story = Story()
+    at = story.publish(b"\xff", ELSEWHERE)
+    story.settle(StageName.RECORD, at, partition=HERE, standing_in=standing_in)
+    story.settle(StageName.RECORD, at, partition=ELSEWHERE, standing_in=standing_in, outcome=Outcome.FILTERED)
+    story.settle(StageName.RECORD, at, partition=ELSEWHERE + 1, standing_in=standing_in)
+    assert hop(trace(story.log, ids.origin_event_id(ELSEWHERE, at)), "record").outcome == "filtered"
 
 
 def test_an_unknown_event_is_an_error_with_a_next_step() -> None:

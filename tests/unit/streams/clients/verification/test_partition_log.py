@@ -1,8 +1,13 @@
 """One partition of all topics, read and judged."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from unit.streams.clients.log_of_messages import START, LogOfMessages
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from unit.streams.clients.log_of_messages import PARTITIONS, START, LogOfMessages
 from unit.streams.clients.verification.test_watermarks import candidate
 from unit.streams.clients.verification.users_changes import PARTITION, USER, change, head_of
 
@@ -12,7 +17,7 @@ from schemas.conversation import Turn
 from schemas.indexed import Indexed, IndexedUser
 from schemas.outcome import DeadLetter, LedgerEntry, Outcome, Reason, Redriven, Verdict
 from streams.clients.verification.findings import Kind
-from streams.clients.verification.partition_log import PartitionLog
+from streams.clients.verification.partition_log import Advance, PartitionLog
 from topology import topics
 from topology.graph import GRAPH
 
@@ -35,6 +40,11 @@ def entry(stage: str, topic: str, first: int, last: int, applied: int, *verdicts
     )
 
 
+def about(partition: int) -> LedgerEntry:
+    """What record says about some partition."""
+    return msgspec.structs.replace(entry("record", EVENTS.name, 0, 99, 100), partition=partition)
+
+
 def letter(offset: int) -> DeadLetter:
     return DeadLetter(
         stage="record",
@@ -52,9 +62,14 @@ def letter(offset: int) -> DeadLetter:
     )
 
 
-def sound_log() -> LogOfMessages:
-    """A turn, a marker, and an event that cannot be decoded, was dead-lettered and went back once."""
+def sound_log(ledger: Sequence[int] = (PARTITION,) * len(GRAPH)) -> LogOfMessages:
+    """A turn, a marker, and an event that cannot be decoded, was dead-lettered and went back once.
+
+    Args:
+        ledger: in which of its partitions each stage's entry stands, in event order.
+    """
     log = LogOfMessages()
+    places = dict(zip((str(spec.name) for spec in GRAPH), ledger, strict=True))
     turn = Turn(user_id="u1", tenant="acme", conversation_id="c", event_id="e", role="user", content="said")
     log.write(EVENTS, PARTITION, turn)
     log.write_marker(EVENTS, PARTITION)
@@ -63,7 +78,7 @@ def sound_log() -> LogOfMessages:
     other_lane = Verdict(3, Outcome.FILTERED, Reason.OTHER_LANE)
     dead = [Verdict(n, Outcome.DEAD_LETTERED, Reason.UNDECODABLE) for n in (2, 3)]
     for stage, verdicts in (("record", dead), ("extract", [dead[0], other_lane])):
-        log.write(topics.LEDGER, PARTITION, entry(stage, EVENTS.name, 0, 3, 1, *verdicts))
+        log.write(topics.LEDGER, places[stage], entry(stage, EVENTS.name, 0, 3, 1, *verdicts))
     for one in (letter(2), letter(3)):
         log.write(topics.DLQ, PARTITION, one)
     in_extract = {"stage": "extract"}
@@ -94,7 +109,7 @@ def sound_log() -> LogOfMessages:
         ("index", topics.CHANGES, 2),
         ("invalidate", topics.INDEXED, 0),
     ):
-        log.write(topics.LEDGER, PARTITION, entry(stage, topic.name, 0, last, last + 1))
+        log.write(topics.LEDGER, places[stage], entry(stage, topic.name, 0, last, last + 1))
     return log
 
 
@@ -102,10 +117,10 @@ def as_fields(one: Any) -> dict[str, Any]:
     return {name: getattr(one, name) for name in one.__struct_fields__}
 
 
-def judged(log: LogOfMessages) -> PartitionLog:
+def judged(log: LogOfMessages, partition: int = PARTITION, *, advance: Advance = lambda _: None) -> PartitionLog:
     """The partition, all of it settled."""
-    bounds = {spec.name: log.bounds(spec.reads)[PARTITION].stop for spec in GRAPH}
-    found = PartitionLog(log, PARTITION, positions={str(name): stop for name, stop in bounds.items()})
+    positions = {str(spec.name): log.bounds(spec.reads)[partition].stop for spec in GRAPH}
+    found = PartitionLog(log, partition, positions=positions, advance=advance)
     found.read_changes()
     found.read_books()
     return found
@@ -121,14 +136,65 @@ def test_a_sound_partition_passes_with_its_sums() -> None:
     assert found.announced(USER) == 1
 
 
+@given(st.tuples(*[st.sampled_from(topics.ledger_partitions(PARTITION)) for _ in GRAPH]))
+def test_entries_count_wherever_their_batches_wrote_them(ledger: tuple[int, ...]) -> None:
+    """Each in its partition, as in older logs, or in lower ones, beside entries about other partitions: sound."""
+    log, usual = sound_log(ledger), judged(sound_log())
+    for partition in range(PARTITIONS):
+        for standing_in in topics.ledger_partitions(partition):
+            if partition != PARTITION:
+                log.write(topics.LEDGER, standing_in, about(partition))
+    found = judged(log)
+    assert (found.faults, found.tallies) == ([], usual.tallies)
+
+
+@pytest.mark.parametrize("partition", [PARTITION, PARTITIONS], ids=["a lower one", "one that is not there"])
+def test_an_entry_that_nobody_looks_for_is_named_once(partition: int) -> None:
+    """It settles nothing; what names it is the partition it stands in."""
+    log = sound_log()
+    at = log.write(topics.LEDGER, PARTITION + 1, about(partition))
+    found = {p: judged(log, p) for p in range(PARTITIONS)}
+    faults = [(p, fault.kind, fault.example) for p, log in found.items() for fault in log.faults]
+    said = f"{topics.LEDGER.name} {PARTITION + 1}/{at}: speaks of {EVENTS.name} {partition}"
+    assert faults == [(PARTITION + 1, Kind.MISPLACED_ENTRY, said)]
+
+
+def test_books_lack_an_entry_that_nobody_looks_for() -> None:
+    """An entry above its partition does not pass for an outcome."""
+    log = sound_log((PARTITION + 1, *[PARTITION] * (len(GRAPH) - 1)))
+    assert {fault.kind for fault in judged(log).faults} == {Kind.NO_OUTCOME, Kind.STRANGE_LETTER, Kind.WATERMARK_AHEAD}
+
+
+def test_an_entry_about_another_stages_topic_is_named_wherever_it_stands() -> None:
+    """In a lower partition too, where it stands among the rest of its batch."""
+    log = sound_log((0,) * len(GRAPH))
+    log.write(topics.LEDGER, 0, msgspec.structs.replace(about(PARTITION), topic=topics.CHANGES.name, first_offset=90))
+    (fault,) = judged(log).faults
+    assert (fault.kind, fault.example.split(": ")[1]) == (
+        Kind.MISPLACED_ENTRY,
+        f"speaks of {topics.CHANGES.name} {PARTITION}",
+    )
+
+
+def test_every_offset_that_is_read_is_told() -> None:
+    """Those of the ledger's lower partitions too, which are read for this one."""
+    log = sound_log((0, 0, 1, 1, PARTITION, PARTITION))
+    told: list[int] = []
+    judged(log, advance=told.append)
+    own = (spec for spec in topics.TOPICS if spec is not topics.LEDGER)
+    assert sum(told) == sum(len(log.bounds(spec)[PARTITION]) for spec in own) + len(GRAPH)
+
+
 def test_what_cannot_be_read_is_named() -> None:
     """A ledger entry or a change that nobody can read is a fault; a candidate is its stage's to dead-letter."""
     log = sound_log()
     log.write(topics.LEDGER, PARTITION, b"\xff")
     log.write(topics.CHANGES, PARTITION, b"{}")
     log.write(topics.CANDIDATES, PARTITION, b"\xff")
+    log.write(topics.LEDGER, 0, b"\xff")
     kinds = [fault.kind for fault in judged(log).faults]
-    assert kinds.count(Kind.UNREADABLE) == 2
+    assert kinds.count(Kind.UNREADABLE) == 2  # the ledger's partition 0 is named with all else of that number
+    assert [fault.kind for fault in judged(log, 0).faults] == [Kind.UNREADABLE]
     assert set(kinds) == {Kind.UNREADABLE, Kind.NO_OUTCOME}  # nobody has settled the last two
 
 
