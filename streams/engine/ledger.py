@@ -47,7 +47,12 @@ def failed_of(batch: RawBatch, poisoned: Sequence[Poisoned]) -> list[Failed]:
 def ledger_outputs(
     spec: StageSpec, batch: RawBatch, decision: Decision, failed: Sequence[Failed], *, decided_at: datetime
 ) -> list[Output]:
-    """The ledger entries of a batch, one per partition.
+    """The ledger entries of a batch: one per input partition, all of them in the partition of the lowest one.
+
+    Elsewhere partition p leads to partition p. Here it does not, because every partition of a transaction is a produce
+    request, a check by the coordinator, an append and a marker of its own: a transaction over 4 partitions of data, 4
+    of the ledger and the offsets cost a broker 4.3-7.4 ms of processor time, with one ledger partition 3.3-3.5 ms. An
+    entry says itself which partition it is about; `topology.topics.ledger_partitions` says where to look for it.
 
     Raises:
         BugError: a stage gave two outcomes to one event, or one to an event that is not in the batch.
@@ -56,16 +61,17 @@ def ledger_outputs(
     for letter in failed:
         verdict = Verdict(_offset(letter.message), Outcome.DEAD_LETTERED, letter.reason)
         verdicts.setdefault(_partition(letter.message), []).append(verdict)
+    parts = sorted(batch.parts, key=lambda part: part.lease.partition)
     return [
         Output(
             topic=topics.LEDGER,
-            partition=part.lease.partition,
+            partition=parts[0].lease.partition,
             key=spec.name.encode(),
             value=topics.LEDGER.codec.encode(
                 _entry(spec, part, verdicts.pop(part.lease.partition, []), decided_at=decided_at)
             ),
         )
-        for part in sorted(batch.parts, key=lambda part: part.lease.partition)
+        for part in parts
     ] + _nothing_left(spec, verdicts)
 
 

@@ -57,8 +57,9 @@ class Output(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     Attributes:
         topic: where to.
-        partition: always named: partition p leads to partition p. None only for copies to conversation events,
-            which the partitioner places by their key.
+        partition: always named: partition p leads to partition p, but for entries in the ledger
+            (`streams.engine.ledger`). None only for copies to conversation events, which the partitioner places by
+            their key.
         key: raw.
         value: raw; none is a deletion marker on a compacted topic.
         headers: raw.

@@ -19,7 +19,7 @@ from schemas.conversation import Turn
 from schemas.ids import UserKey, origin_event_id, turn_memory_id
 from schemas.indexed import Indexed
 from schemas.memory import Memory, MemoryChange, Op
-from schemas.outcome import DeadLetter, Outcome
+from schemas.outcome import DeadLetter, LedgerEntry, Outcome
 from streams.caches.redis_versions import create_version_cache
 from streams.clock import SystemClock
 from streams.embedders.factory import create_embedder
@@ -30,7 +30,7 @@ from streams.stages.working_set import digest_of, fold
 from streams.stores.factory import create_store
 from topology import keys
 from topology.graph import GRAPH, StageName, StageSpec, stage
-from topology.topics import CANDIDATES, CHANGES, CONVERSATION_EVENTS, DLQ, EMBEDDED, INDEXED
+from topology.topics import CANDIDATES, CHANGES, CONVERSATION_EVENTS, DLQ, EMBEDDED, INDEXED, LEDGER
 
 _SHOWN = 20
 
@@ -73,8 +73,12 @@ def check_log(history: LogHistory) -> list[str]:
 
 
 def check_ledger(history: LogHistory, spec: StageSpec) -> list[str]:
-    """Every input record stands in exactly one entry, and every entry counts its records right."""
-    findings = []
+    """Every record stands in exactly one entry, which stands where it is looked for and counts its records right."""
+    findings = [
+        f"{record.place}: an entry of {spec.name} for partition {entry.partition}, which has none"
+        for record, entry in history.events(LEDGER, LedgerEntry)
+        if entry.stage == spec.name and entry.partition not in range(history.partitions)
+    ]
     for partition in range(history.partitions):
         offsets = [record.offset for record in history.of(spec.reads, partition)]
         known = set(offsets)
@@ -82,7 +86,7 @@ def check_ledger(history: LogHistory, spec: StageSpec) -> list[str]:
         next_index = 0
         for record, entry in history.ledger(spec, partition):
             expected = offsets[next_index] if next_index < len(offsets) else None
-            if (entry.topic, entry.partition) != (spec.reads.name, partition):
+            if entry.topic != spec.reads.name or record.partition > partition:
                 findings.append(f"{record.place}: an entry for {entry.topic} {entry.partition} in the wrong place")
             if expected is None or entry.first_offset < expected:
                 findings.append(f"{place}: offset {entry.first_offset} is settled twice ({record.place})")

@@ -1,8 +1,10 @@
 """What stands on the topics of one namespace, read committed and kept in memory, for the audit."""
 
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from heapq import merge
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -62,12 +64,15 @@ class LogHistory:
                     yield record, record.event
 
     def ledger(self, spec: StageSpec, partition: int) -> list[tuple[LogRecord, LedgerEntry]]:
-        """The entries of one stage and partition, in log order."""
-        return [
-            (record, record.event)
-            for record in self.of(LEDGER, partition)
-            if isinstance(record.event, LedgerEntry) and record.event.stage == spec.name
-        ]
+        """The entries about one stage and input partition, wherever they stand, by the offsets that they settle.
+
+        Those in one partition of the ledger stay in log order, even where that contradicts their offsets.
+        """
+        found: dict[int, list[tuple[LogRecord, LedgerEntry]]] = defaultdict(list)
+        for record, entry in self.events(LEDGER, LedgerEntry):
+            if (entry.stage, entry.partition) == (spec.name, partition):
+                found[record.partition].append((record, entry))
+        return list(merge(*found.values(), key=lambda pair: pair[1].first_offset))
 
     def heads(self) -> dict[UserKey, Head]:
         """The newest head of every user."""
@@ -84,11 +89,14 @@ class LogHistory:
     def behind(self, stages: Iterable[StageSpec] = GRAPH) -> dict[str, int]:
         """Stage and partition to how many of its input records have no ledger entry yet."""
         found = {}
+        settled: dict[tuple[str, int], int] = {}
+        for _, entry in self.events(LEDGER, LedgerEntry):
+            at = entry.stage, entry.partition
+            settled[at] = max(entry.last_offset, settled.get(at, -1))
         for spec in stages:
             for partition in range(self.partitions):
-                entries = self.ledger(spec, partition)
-                settled = entries[-1][1].last_offset if entries else -1
-                missing = sum(record.offset > settled for record in self.of(spec.reads, partition))
+                last_offset = settled.get((spec.name, partition), -1)
+                missing = sum(record.offset > last_offset for record in self.of(spec.reads, partition))
                 if missing:
                     found[f"{spec.name} {partition}"] = missing
         return found

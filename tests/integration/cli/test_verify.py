@@ -227,7 +227,7 @@ async def test_verification_beside_a_busy_worker_tells_lag_from_damage(
 def test_books_that_do_not_balance_are_named(
     memstream: Command, start_worker: StartWorker, settled: Settled, settings: Settings
 ) -> None:
-    """An entry that settles an offset a second time is found on a real log, by its offset."""
+    """Found on a real log, by its place: an entry that settles an offset again, and one where nobody looks for it."""
     publish(memstream, range(50))
     start_worker()
     settled()
@@ -246,13 +246,17 @@ def test_books_that_do_not_balance_are_named(
     )
     producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers})
     name = topics.LEDGER.in_namespace(settings.kafka.namespace)
-    producer.produce(name, topics.LEDGER.codec.encode(entry), b"record", partition=1)
+    producer.produce(name, topics.LEDGER.codec.encode(entry), b"record", partition=0)
+    producer.produce(name, topics.LEDGER.codec.encode(entry), b"record", partition=3)
     assert producer.flush(30) == 0
 
     report = verified(memstream)
-    assert counts(report) == {"two_outcomes": 2}
+    assert counts(report) == {"two_outcomes": 2, "misplaced_entry": 1}
     assert report["findings"][0]["examples"] == ["record conversation.events.v1 1/2 to 3"]
-    assert counts(verified(memstream, "--repair"), "left") == {"two_outcomes": 2}
+    (misplaced,) = report["findings"][1]["examples"]
+    assert misplaced.startswith("memory.ledger.v1 3/")
+    assert misplaced.endswith(": speaks of conversation.events.v1 1")
+    assert counts(verified(memstream, "--repair"), "left") == counts(report)
 
 
 def test_dead_letters_and_their_redrive_balance(

@@ -11,12 +11,13 @@ from confluent_kafka import Producer
 from streams.clients.hanging_transactions import HANGS_AFTER, HangingTransaction, find_hanging
 from streams.clients.log_scan import LogScan
 from streams.clients.status import status_reader
+from streams.clients.verification.findings import Kind
 from streams.clients.verification.report import Report, Scope
 from streams.clients.verification.verifier import Verifier
 from streams.clock import SystemClock
 from streams.engine import kafka
 from streams.settings import Settings
-from topology.topics import CANDIDATES, CHANGES, EMBEDDED, LEDGER
+from topology.topics import CANDIDATES, CHANGES, CONVERSATION_EVENTS, EMBEDDED, LEDGER
 
 pytestmark = pytest.mark.stack
 
@@ -132,16 +133,40 @@ def test_verify_reports_a_hanging_transaction_and_judges_what_it_can(
     assert (report.sound, report.partitions) == (True, 4)
 
 
+def test_verify_judges_all_but_the_books_that_a_hanging_transaction_in_the_ledger_holds_up(
+    light_settings: Settings, scan: LogScan, producer: Producer
+) -> None:
+    """Books below its partition are balanced; above it entries may hide, but changes are judged all the same."""
+    producer.begin_transaction()
+    for partition in range(4):
+        write(producer, scan.name(CONVERSATION_EVENTS), partition, b"not settled yet")
+    write(producer, scan.name(CHANGES), 3, b"no change at all")
+    producer.commit_transaction(20)
+    producer.begin_transaction()
+    write(producer, scan.name(LEDGER), 1, b"no entry")
+    report = verified(light_settings)
+    findings = {finding.kind: finding for finding in report.findings}
+    assert findings.keys() == {"hanging_transaction", "unreadable"}
+    assert "the books of partition 1 and above were not judged" in findings[Kind.HANGING_TRANSACTION].examples[0]
+    assert findings[Kind.UNREADABLE].examples[0].startswith(f"{CHANGES.name} 3/0: ")
+    assert (report.sound, report.partitions) == (False, 4)
+    assert {page.stage: page.pending for page in report.books}["record"] == 1
+    producer.abort_transaction(20)
+    report = verified(light_settings)
+    assert {page.stage: page.pending for page in report.books}["record"] == 4
+
+
 def test_verify_ends_when_every_partition_is_held_up(
     light_settings: Settings, scan: LogScan, producer: Producer
 ) -> None:
     """Then there is nothing else to judge, and each of them is named."""
     producer.begin_transaction()
     for partition in range(4):
+        write(producer, scan.name(CANDIDATES), partition, b"no candidate")
         write(producer, scan.name(LEDGER), partition, b"no entry")
     report = verified(light_settings)
     [finding] = report.findings
-    assert (finding.count, report.partitions, report.sound) == (4, 0, False)
+    assert (finding.count, report.partitions, report.sound) == (8, 0, False)
 
 
 class Untold:

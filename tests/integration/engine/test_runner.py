@@ -2,8 +2,9 @@
 
 import asyncio
 import random
+from collections import defaultdict
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from e2e.log_audit import assert_sound, check_dead_letters, check_ledger
 from e2e.log_history import LogFollower, LogHistory
 
 from schemas.conversation import Turn
-from schemas.outcome import DeadLetter, Reason
+from schemas.outcome import DeadLetter, LedgerEntry, Reason
 from streams.engine.stage import Decision, MicroBatch, Output, StatelessStage
 from streams.errors import BugError, PoisonError, RateLimitedError, RefusedError, TransientError
 from streams.settings import Settings
@@ -101,6 +102,23 @@ async def test_every_event_is_settled_once_and_in_order(
     history = await settled(follower)
     assert copied(history) == in_log_order(history)
     assert stage.batches >= 20
+
+
+async def test_a_batch_writes_its_ledger_entries_to_its_lowest_partition(
+    settings: Settings, run: Callable[..., Any], publish: Callable[..., list[Turn]], follower: LogFollower
+) -> None:
+    """One entry for each of its partitions, however many it has, all in one partition of the ledger."""
+    publish([f"turn {n}" for n in range(200)])
+    await run(Copies(), settings.replace("batch", max_events=50))
+    history = await settled(follower)
+    batches: dict[datetime, list[tuple[int, int]]] = defaultdict(list)
+    for record, entry in history.events(LEDGER, LedgerEntry):
+        batches[entry.decided_at].append((record.partition, entry.partition))
+    assert max(len(entries) for entries in batches.values()) > 1, "no batch has two partitions: this proves nothing"
+    for entries in batches.values():
+        about = [partition for _, partition in entries]
+        assert len(set(about)) == len(about)
+        assert {standing_in for standing_in, _ in entries} == {min(about)}
 
 
 async def test_a_poison_event_is_isolated_and_its_neighbours_are_applied(

@@ -126,10 +126,13 @@ def append(
 
 
 def settle(history: LogHistory, spec: StageSpec, partition: int, verdicts: list[Verdict]) -> None:
-    """Books of one stage and partition: one entry for the first record, one for the rest."""
+    """Books of one stage and partition: an entry for the first record, of a batch over all partitions; one for others.
+
+    The first stands in the ledger's partition 0, as such a batch writes it, the other in that of its own number.
+    """
     records = history.of(spec.reads, partition)
     judged = {records[v.offset].offset: Verdict(records[v.offset].offset, v.outcome, v.reason) for v in verdicts}
-    for part in (records[:1], records[1:]):
+    for part, standing_in in ((records[:1], 0), (records[1:], partition)):
         if part:
             mine = [judged[r.offset] for r in part if r.offset in judged]
             entry = LedgerEntry(
@@ -144,7 +147,7 @@ def settle(history: LogHistory, spec: StageSpec, partition: int, verdicts: list[
                 verdicts=mine,
                 decided_at=ManualClock().now(),
             )
-            append(history, LEDGER, partition, spec.name.encode(), LEDGER.codec.encode(entry))
+            append(history, LEDGER, standing_in, spec.name.encode(), LEDGER.codec.encode(entry))
 
 
 # --- ways to spoil a history ---
@@ -211,6 +214,13 @@ def change(topic: TopicSpec, kind: type[Any], fields: Callable[[Any], dict[str, 
     return spoil
 
 
+def lift(history: LogHistory) -> None:
+    """Let an entry stand above the partition that it is about."""
+    records = history.of(LEDGER, 0)
+    entry = records.pop(1).event
+    append(history, LEDGER, 1, entry.stage.encode(), LEDGER.codec.encode(entry))
+
+
 def hide_users(history: LogHistory) -> None:
     """Let the last notice that speaks of users speak of none."""
     records, position = [at for at in places(history, INDEXED, Indexed) if at[0][at[1]].event.users][-1]
@@ -267,6 +277,12 @@ async def test_a_sound_history_passes(history: LogHistory, settings: Settings) -
             ),
             "which is not in it",
             id="a verdict speaks of a stranger",
+        ),
+        pytest.param(lift, "in the wrong place", id="an entry stands where nobody looks for it"),
+        pytest.param(
+            change(LEDGER, LedgerEntry, lambda _: {"partition": PARTITIONS}),
+            "which has none",
+            id="an entry is about no partition",
         ),
         pytest.param(change(HEADS, Head, lambda h: {"digest": bytes(16)}, -1), "the head of", id="a head lies"),
         pytest.param(drop(HEADS, Head, -1), "the head of", id="a head is lost"),

@@ -37,6 +37,18 @@ def entries(raw: RawBatch, decision: Decision, failed: list[Failed] | None = Non
     return [topics.LEDGER.codec.decode(output.value) for output in outputs]
 
 
+@given(st.sets(st.tuples(st.integers(0, 11), st.integers(0, 50)), min_size=1))
+def test_all_entries_of_a_batch_stand_in_the_partition_of_its_lowest(places: set[tuple[int, int]]) -> None:
+    """One entry for each input partition, where readers look for it."""
+    outputs = ledger_outputs(SPEC, batch(*sorted(places)), Decision(), [], decided_at=START)
+
+    lowest = min(partition for partition, _ in places)
+    assert {output.partition for output in outputs} == {lowest}
+    about = [topics.LEDGER.codec.decode(output.value).partition for output in outputs]
+    assert about == sorted({partition for partition, _ in places})
+    assert all(lowest in topics.ledger_partitions(partition) for partition in about)
+
+
 def failed(record: Message) -> Failed:
     return Failed(message=record, reason=Reason.UNDECODABLE, error="bad", attempts=1)
 
