@@ -230,35 +230,50 @@ async def test_an_error_that_nobody_can_wait_out_stops_the_stage_with_the_batch_
     assert copied(history) == in_log_order(history)
 
 
+class Held(Copies):
+    """Copies, but batches wait until the test lets them go.
+
+    Args:
+        free: so many batches do not wait.
+    """
+
+    def __init__(self, *, free: int = 0) -> None:
+        super().__init__()
+        self._free = free
+        self.may_go = asyncio.Event()
+
+    async def decide(self, batch: MicroBatch[Turn]) -> Decision:
+        """Wait, then copy."""
+        decision = await super().decide(batch)
+        if self.batches > self._free:
+            await self.may_go.wait()
+        return decision
+
+
 async def test_a_stage_that_leaves_in_order_hands_over_without_a_gap_or_an_overlap(
     shared: Settings, run: Callable[..., Any], publish: Callable[..., list[Turn]], follower: LogFollower
 ) -> None:
     """What it had taken in and not settled when it was stopped, its successor settles."""
     settings = shared.replace("batch", max_events=20)
     publish([f"turn {n}" for n in range(600)])
-    first = await run(Copies(), settings)
-    await first.until(lambda: first.runner.progress.records >= 100)
-    await first.stop()
+    held = Held(free=5)
+    first = await run(held, settings)
+    await first.until(lambda: held.batches == 6 and first.runner.progress.batches == 5)
+    leases = list(first.runner._ownership._leases.values())
+    stopping = asyncio.create_task(first.stop())
+    async with asyncio.timeout(30):
+        while not all(lease.closing for lease in leases):
+            assert not stopping.done()
+            await asyncio.sleep(0.02)
+    held.may_go.set()
+    await stopping
     done = first.runner.progress.records
-    assert done < 600, "it was done before it was stopped: this proves nothing"
+    assert first.runner.progress.batches == 6
+    assert done < 600
     second = await run(Copies(), settings)
     history = await settled(follower)
     assert copied(history) == in_log_order(history)
     assert done + second.runner.progress.records == 600
-
-
-class Held(Copies):
-    """Copies, but every batch waits until the test lets it go."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.may_go = asyncio.Event()
-
-    async def decide(self, batch: MicroBatch[Turn]) -> Decision:
-        """Wait, then copy."""
-        decision = await super().decide(batch)
-        await self.may_go.wait()
-        return decision
 
 
 async def test_a_batch_that_is_open_when_partitions_go_is_committed_before_they_do(
