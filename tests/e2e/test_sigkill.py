@@ -113,7 +113,7 @@ async def freeze_inside_a_transaction(
 
 
 class OpenTransactions:
-    """Sees whether a transaction is open on the ledger, where every stage writes.
+    """Sees whether a transaction is open on the ledger, where every batch of every stage writes, to one partition.
 
     Args:
         settings: where Kafka is.

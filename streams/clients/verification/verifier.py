@@ -47,8 +47,8 @@ class Verifier:
     about 300 bytes for each of its memories.
 
     A partition with a hanging transaction is not judged: how its history goes on is undecided. All others are. One that
-    hangs in the ledger holds up the books, and the watermarks that are compared with them, of its partition and of all
-    above, since batches write their entries to their lowest partition; all else is judged.
+    hangs in the ledger holds up the books and the watermarks of candidates, of its partition and of all above it, since
+    a batch writes all of its entries to its lowest partition; all else is judged.
 
     Not looked at: what the store's search index makes of a memory (its words and its vector).
 
