@@ -23,7 +23,6 @@ from streams.engine import runner
 from streams.engine.attempt import Attempt, Attempts
 from streams.engine.batcher import RawBatch
 from streams.engine.chunk import Lease
-from streams.engine.ledger import Failed
 from streams.engine.runner import Runner
 from streams.engine.stage import Stage
 from streams.engine.steps import Observe, Step
@@ -100,9 +99,9 @@ class WatchedAttempts(Attempts):
     def _watch(self) -> Watch:
         return _watches[self._stage.spec.name]
 
-    async def decide(self, raw: RawBatch, *, given_up: Sequence[Failed] = ()) -> Attempt:
+    async def decide(self, raw: RawBatch, **more: Any) -> Attempt | None:
         self._watch.write(Deed.DECIDING, parts_of(raw))
-        return await super().decide(raw, given_up=given_up)
+        return await super().decide(raw, **more)
 
     async def perform(self, attempt: Attempt) -> None:
         if attempt.decision.effect is None:
@@ -116,16 +115,16 @@ class WatchedAttempts(Attempts):
             watch.come_through(PERFORMING)
         await super().perform(attempt)
 
-    async def commit(self, attempt: Attempt) -> None:
-        watch = self._watch
+    async def commit(self, attempts: Sequence[Attempt]) -> None:
+        watch, parts = self._watch, [part for attempt in attempts for part in parts_of(attempt.raw)]
         if watch.is_told_to_hold():
-            watch.write(Deed.HOLDING, parts_of(attempt.raw))
+            watch.write(Deed.HOLDING, parts)
             await watch.revoking.wait()
-        watch.committing = parts_of(attempt.raw)
+        watch.committing = parts
         try:
-            await super().commit(attempt)
+            await super().commit(attempts)
         except Exception as error:
-            watch.write(Deed.REFUSED, parts_of(attempt.raw), note=f"{type(error).__name__}: {error}")
+            watch.write(Deed.REFUSED, parts, note=f"{type(error).__name__}: {error}")
             raise
 
 
