@@ -100,7 +100,7 @@ def afterlife(entries: Sequence[Entry], *, pid: int) -> list[Entry]:
     found = []
     for entry in entries:
         if entry.pid == pid and entry.at_ns > frozen_ns + _STOPPED_WITHIN_NS:
-            if entry.deed is Deed.ASSIGNED:
+            if entry.deed is Deed.ASSIGNED and entry.parts:  # a rejoin begins with an assignment of nothing
                 reborn.add(entry.stage)
             elif entry.stage not in reborn:
                 found.append(entry)

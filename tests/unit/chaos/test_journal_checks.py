@@ -187,6 +187,16 @@ def test_what_a_zombie_does_ends_with_new_partitions() -> None:
     assert [entry.deed for entry in afterlife(entries, pid=FIRST)] == [Deed.WENT_ON, Deed.REFUSED]
 
 
+def test_an_assignment_of_nothing_is_no_life() -> None:
+    """A zombie that joins again is given nothing at first, and what it has open is refused after that."""
+    nothing = Entry(at_ns=90 * SECOND_NS, pid=FIRST, stage=INDEX, deed=Deed.ASSIGNED, parts=[])
+    refused = Entry(at_ns=91 * SECOND_NS, pid=FIRST, stage=INDEX, deed=Deed.REFUSED, parts=[Part(0, 0, 7)])
+
+    found = afterlife([*journal(*ZOMBIE), nothing, refused], pid=FIRST)
+
+    assert [entry.deed for entry in found] == [Deed.WENT_ON, Deed.ASSIGNED, Deed.REFUSED]
+
+
 def test_a_zombie_may_learn_that_its_batch_was_settled() -> None:
     """That it is settled is true, though by another."""
     entries = journal(*ZOMBIE, (FIRST, Deed.PERFORMING, 0, 7), (FIRST, Deed.COMMITTED, 0, 7))
