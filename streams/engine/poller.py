@@ -3,10 +3,13 @@
 The thread polls from its own start, because librdkafka joins the group inside `poll`. Everything else that wants the
 consumer is done between two polls, in this thread: a call from another one starves behind `poll` for seconds
 (`faust-hazards.md` 8a). The group's metadata is taken here too, together with the records that it belongs to.
+
+More than 400 lines because everything that touches the consumer belongs to its one thread.
 """
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Protocol
@@ -39,6 +42,11 @@ _ROOM_WITHIN_S = 1.0
 """As long as librdkafka 2.16 takes to fetch again once it is resumed (measured: 0.8 s; a stage that is faster than its
 limit of bytes a second stood still most of the time). Nothing is polled meanwhile: a rebalance may wait so long."""
 
+_UNASSIGNED_FOR_S = 60.0
+"""A client that has lost its partitions and is given none for so long, not even an assignment of nothing, has lost its
+way into the group: librdkafka 2.16 was seen to poll on for ever after its broker had restarted (1 in 19) or had been
+halted, while the other clients of the process came back. No rebalance of ours takes so long."""
+
 _MATCHES_NOTHING = "^memstream no topic$"
 """A pattern, by its first character; names of topics have no spaces."""
 
@@ -65,6 +73,7 @@ class Poller:
         max_in_flight_bytes: delivered and not yet released; above it, fetching pauses while polling goes on.
         revoke_deadline: how long the owner may take to give partitions back.
         make_consumer: builds the client; tests pass their own.
+        monotonic_s: seconds that never go back.
     """
 
     def __init__(
@@ -75,12 +84,14 @@ class Poller:
         max_in_flight_bytes: int,
         revoke_deadline: timedelta,
         make_consumer: Callable[[dict[str, Any]], Consumer] = Consumer,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
         self._topic = topic
         self._max_in_flight_bytes = max_in_flight_bytes
         self._revoke_deadline_s = revoke_deadline.total_seconds()
         self._make_consumer = make_consumer
+        self._monotonic_s = monotonic_s
         self._owner: Owner
         self._deliver: Callable[[Chunk], None]
         self._loop: asyncio.AbstractEventLoop
@@ -98,6 +109,7 @@ class Poller:
         self._early: list[Chunk] = []
         self._paused: set[int] = set()
         self._has_joined = False
+        self._lost_at_s: float | None = None
         # Written by the polling thread, read by the loop:
         self.group_metadata: Any = None
         self.polls = 0
@@ -148,17 +160,27 @@ class Poller:
     def _run(self) -> None:
         error: BaseException | None = None
         try:
-            consumer = self._make_consumer(self._config)
-            try:
-                self._subscribe(consumer, [self._topic])
-                while not self._stopping.is_set():
-                    self._step(consumer)
-                    self.polls += 1
-            finally:
-                consumer.close()
+            while not self._stopping.is_set():
+                self._poll_with(self._make_consumer(self._config))
         except BaseException as failure:  # noqa: BLE001  (whatever ended the thread ends the stage, with its cause)
             error = failure
         self._loop.call_soon_threadsafe(self._finish, error)
+
+    def _poll_with(self, consumer: Consumer) -> None:
+        """Poll until we stop, or until this client has lost its way into the group."""
+        try:
+            self._has_joined = False
+            self._subscribe(consumer, [self._topic])
+            while not self._stopping.is_set():
+                self._step(consumer)
+                self.polls += 1
+                now_s = self._monotonic_s()
+                if self._lost_at_s is not None and now_s - self._lost_at_s > _UNASSIGNED_FOR_S:
+                    log.warning("consumer_renewed", topic=self._topic, unassigned_s=round(now_s - self._lost_at_s, 1))
+                    self._lost_at_s = now_s
+                    return
+        finally:
+            consumer.close()
 
     def _subscribe(self, consumer: Consumer, topics: list[str]) -> None:
         consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
@@ -285,6 +307,7 @@ class Poller:
             with self._lock:
                 self._commands.append(self._rebalance_once)
         self._has_joined = True
+        self._lost_at_s = None
         # What other partitions commit meanwhile is of the new generation: this thread may wait long in step 1.
         self._take_metadata(consumer)
         # 1. Read the stable committed offset: it waits for a predecessor's open transaction to end.
@@ -351,6 +374,7 @@ class Poller:
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._give_back(consumer, partitions, lost=True)
+        self._lost_at_s = self._monotonic_s()
 
     def _give_back(self, consumer: Consumer, partitions: list[TopicPartition], *, lost: bool) -> None:
         if not lost:

@@ -63,7 +63,9 @@ async def poll(each_protocol: Settings) -> AsyncIterator[Callable[..., Any]]:
     """Starts pollers of one group and stops them at the end."""
     started: list[tuple[Poller, Holder]] = []
 
-    def start(instance: str = "first", *, max_in_flight_bytes: int = 1 << 24) -> tuple[Poller, Holder, Any]:
+    def start(
+        instance: str = "first", *, max_in_flight_bytes: int = 1 << 24, **more: Any
+    ) -> tuple[Poller, Holder, Any]:
         namespace = each_protocol.kafka.namespace
         group_configs.apply(each_protocol.kafka, [f"{namespace}group"])
         config = kafka.stage_consumer(
@@ -74,6 +76,7 @@ async def poll(each_protocol: Settings) -> AsyncIterator[Callable[..., Any]]:
             topic=namespace + CONVERSATION_EVENTS.name,
             max_in_flight_bytes=max_in_flight_bytes,
             revoke_deadline=timedelta(seconds=20),
+            **more,
         )
         holder = Holder()
         started.append((poller, holder))
@@ -105,6 +108,55 @@ async def test_every_record_is_delivered_once_and_in_order(
     for partition in range(4):
         offsets = holder.offsets(partition)
         assert offsets == list(range(len(offsets)))
+
+
+class Strayed(Consumer):
+    """A client that, once it is told to, loses its partitions and never finds back into its group."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(config)
+        self.strays = False
+        self._on_lost: Any = None
+
+    def subscribe(self, topics: list[str], **callbacks: Any) -> None:
+        self._on_lost = callbacks["on_lost"]
+        super().subscribe(topics, **callbacks)
+
+    def poll(self, timeout: float = -1) -> Any:
+        if not self.strays:
+            return super().poll(timeout)
+        if self._on_lost is not None:
+            self._on_lost(self, self.assignment())
+            self._on_lost = None
+        time.sleep(timeout)
+        return None
+
+
+async def test_a_client_that_does_not_find_back_into_its_group_is_renewed(
+    poll: Callable[..., Any], publish: Callable[..., list[Turn]]
+) -> None:
+    """After a minute without any assignment another client takes its place, and goes on where the group stands."""
+    made: list[Strayed] = []
+    late_s = 0.0
+
+    def make(config: dict[str, Any]) -> Strayed:
+        made.append(Strayed(config))
+        return made[-1]
+
+    publish([f"turn {n}" for n in range(100)])
+    _, holder, ended = poll(make_consumer=make, monotonic_s=lambda: time.monotonic() + late_s)
+    await eventually(lambda: holder.count() == 100)
+    first = dict(holder.leases)
+    made[0].strays = True
+    await eventually(lambda: not holder.leases)
+    await asyncio.sleep(1)
+    assert len(made) == 1, "it was given no time"
+    late_s = 61.0
+    await eventually(lambda: sorted(holder.leases) == [0, 1, 2, 3], within_s=30)
+    await eventually(lambda: holder.count() == 200)  # nothing was committed: all of it comes again
+    assert len(made) == 2
+    assert not any(holder.leases[p] is first[p] for p in first)
+    assert not ended.done()
 
 
 async def test_backpressure_pauses_and_resumes_without_losing_a_record(
