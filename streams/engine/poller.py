@@ -110,6 +110,7 @@ class Poller:
         self._paused: set[int] = set()
         self._has_joined = False
         self._lost_at_s: float | None = None
+        self._is_strayed = False
         # Written by the polling thread, read by the loop:
         self.group_metadata: Any = None
         self.polls = 0
@@ -169,13 +170,13 @@ class Poller:
     def _poll_with(self, consumer: Consumer) -> None:
         """Poll until we stop, or until this client has lost its way into the group."""
         try:
-            self._has_joined = False
+            self._has_joined = self._is_strayed = False
             self._subscribe(consumer, [self._topic])
             while not self._stopping.is_set():
                 self._step(consumer)
                 self.polls += 1
                 now_s = self._monotonic_s()
-                if self._lost_at_s is not None and now_s - self._lost_at_s > _UNASSIGNED_FOR_S:
+                if self._lost_at_s is not None and (self._is_strayed or now_s - self._lost_at_s > _UNASSIGNED_FOR_S):
                     log.warning("consumer_renewed", topic=self._topic, unassigned_s=round(now_s - self._lost_at_s, 1))
                     self._lost_at_s = now_s
                     return
@@ -293,6 +294,11 @@ class Poller:
                 " records were deleted before they were processed. Raise the topic's retention, and replay what is left"
             )
         if error.code() == KafkaError._FATAL and "group.instance.id" in error.str():  # noqa: SLF001  (only words tell)
+            if self._lost_at_s is not None:
+                # It is ourselves that we meet: of several requests to join that a halted broker found when it went on,
+                # it took an older one last. A process of another one meets us while we have partitions.
+                self._is_strayed = True
+                return
             raise FencedError(
                 f"{self._topic}: another process has this worker's instance name ({error.str()}). It has the partitions"
                 " now; name one of them with MEMSTREAM_WORKER_INSTANCE"
