@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from schemas.conversation import Turn
 from streams.engine import group_configs, kafka
@@ -111,10 +111,16 @@ async def test_every_record_is_delivered_once_and_in_order(
 
 
 class Strayed(Consumer):
-    """A client that, once it is told to, loses its partitions and never finds back into its group."""
+    """A client that, once it is told to, loses its partitions and never finds back into its group.
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    Args:
+        config: of the client.
+        error: what it says then, again and again.
+    """
+
+    def __init__(self, config: dict[str, Any], error: KafkaError | None = None) -> None:
         super().__init__(config)
+        self._error = error
         self.strays = False
         self._on_lost: Any = None
 
@@ -129,7 +135,7 @@ class Strayed(Consumer):
             self._on_lost(self, self.assignment())
             self._on_lost = None
         time.sleep(timeout)
-        return None
+        return None if self._error is None else Message(error=self._error)
 
 
 async def test_a_client_that_does_not_find_back_into_its_group_is_renewed(
@@ -156,6 +162,26 @@ async def test_a_client_that_does_not_find_back_into_its_group_is_renewed(
     await eventually(lambda: holder.count() == 200)  # nothing was committed: all of it comes again
     assert len(made) == 2
     assert not any(holder.leases[p] is first[p] for p in first)
+    assert not ended.done()
+
+
+async def test_a_client_that_is_fenced_while_it_finds_back_is_renewed_at_once(
+    poll: Callable[..., Any], publish: Callable[..., list[Turn]]
+) -> None:
+    """It has no partitions that another process could have taken: it was its own older request to join."""
+    made: list[Strayed] = []
+    fenced = KafkaError(KafkaError._FATAL, "Static consumer fenced by other consumer with same group.instance.id")
+
+    def make(config: dict[str, Any]) -> Strayed:
+        made.append(Strayed(config, fenced))
+        return made[-1]
+
+    publish([f"turn {n}" for n in range(100)])
+    _, holder, ended = poll(make_consumer=make)
+    await eventually(lambda: holder.count() == 100)
+    made[0].strays = True
+    await eventually(lambda: holder.count() == 200, within_s=30)
+    assert len(made) == 2
     assert not ended.done()
 
 
