@@ -93,8 +93,8 @@ async def measure(
 ) -> Freshness:
     """Publish at a fixed rate and watch when turns become searchable.
 
-    The bytes and the settings are those of the public client, and are ready before the run: that client's checks took
-    half a core at 4,000 turns a second, of a machine that it shares with what is measured.
+    Keys, values and settings are those of the public client, without its headers, and are ready before the run: its
+    checks took half a core at 4,000 turns a second, of a machine that it shares with what is measured.
 
     Args:
         settings: where the stack is.

@@ -9,7 +9,6 @@ More than 400 lines because everything that touches the consumer belongs to its 
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Protocol
@@ -72,8 +71,8 @@ class Poller:
         topic: to subscribe to.
         max_in_flight_bytes: delivered and not yet released; above it, fetching pauses while polling goes on.
         revoke_deadline: how long the owner may take to give partitions back.
-        make_consumer: builds the client; tests pass their own.
         monotonic_s: seconds that never go back.
+        make_consumer: builds the client; tests pass their own.
     """
 
     def __init__(
@@ -83,8 +82,8 @@ class Poller:
         topic: str,
         max_in_flight_bytes: int,
         revoke_deadline: timedelta,
+        monotonic_s: Callable[[], float],
         make_consumer: Callable[[dict[str, Any]], Consumer] = Consumer,
-        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
         self._topic = topic
@@ -252,8 +251,8 @@ class Poller:
 
     def _wait_for_room(self) -> None:
         """Give the stage a moment before fetching is paused: a client that is resumed takes up to a second to fetch."""
-        if not self._paused and self._in_flight_bytes >= self._max_in_flight_bytes:
-            self._room.clear()
+        if not self._paused:
+            self._room.clear()  # before the look: what is released behind it sets it again
             if self._in_flight_bytes >= self._max_in_flight_bytes and not self._stopping.is_set():
                 self._room.wait(_ROOM_WITHIN_S)
 

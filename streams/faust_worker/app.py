@@ -111,6 +111,7 @@ class StageApp(faust.App):
             topic=settings.kafka.namespace + spec.reads.name,
             max_in_flight_bytes=settings.batch.max_in_flight_bytes,
             revoke_deadline=settings.worker.revoke_deadline,
+            monotonic_s=clock.monotonic_s,
             make_consumer=KafkaConsumer,
         )
         codec = spec.reads.codec

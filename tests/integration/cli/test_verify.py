@@ -6,7 +6,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -100,13 +99,13 @@ def publish(memstream: Command, numbers: Collection[int]) -> None:
 
 async def keep_publishing(settings: Settings, is_over: asyncio.Event) -> int:
     """Turns without a pause, some at a time, until it is over; returns how many."""
-    at_once = 10
+    first, published, at_once = 1000, 0, 10
     async with ConversationPublisher(settings) as publisher:
-        for first in count(1000, at_once):
-            if is_over.is_set():
-                return first - 1000
-            await publisher.publish_many(turns(range(first, first + at_once)).splitlines())
-    raise AssertionError("numbers do not end")
+        while not is_over.is_set():
+            numbers = range(first + published, first + published + at_once)
+            await publisher.publish_many(turns(numbers).splitlines())
+            published += at_once
+    return published
 
 
 def test_a_wiped_store_is_noticed_and_rebuilt_by_the_next_worker(

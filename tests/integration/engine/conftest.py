@@ -40,6 +40,7 @@ class RunningStage:
             topic=settings.kafka.namespace + spec.reads.name,
             max_in_flight_bytes=settings.batch.max_in_flight_bytes,
             revoke_deadline=settings.worker.revoke_deadline,
+            monotonic_s=time.monotonic,
         )
         transactional_id = keys.transactional_id(spec.name, instance, namespace=settings.kafka.namespace)
         self.runner = Runner(

@@ -112,6 +112,7 @@ async def main() -> None:
         topic=namespace + stage.spec.reads.name,
         max_in_flight_bytes=settings.batch.max_in_flight_bytes,
         revoke_deadline=settings.worker.revoke_deadline,
+        monotonic_s=time.monotonic,
         make_consumer=Watched,
     )
     runner = Runner(

@@ -76,7 +76,7 @@ async def poll(each_protocol: Settings) -> AsyncIterator[Callable[..., Any]]:
             topic=namespace + CONVERSATION_EVENTS.name,
             max_in_flight_bytes=max_in_flight_bytes,
             revoke_deadline=timedelta(seconds=20),
-            **more,
+            **{"monotonic_s": time.monotonic} | more,
         )
         holder = Holder()
         started.append((poller, holder))

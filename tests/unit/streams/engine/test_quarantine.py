@@ -10,7 +10,7 @@ from raw_records import raw_record
 from unit.streams.engine.simulation import PARTITIONS, DiedError, Faults, Log, World
 
 
-@example_settings(deadline=None, max_examples=150)
+@example_settings(deadline=None, max_examples=300)
 @given(
     counts=st.lists(st.integers(0, 40), min_size=PARTITIONS, max_size=PARTITIONS),
     killers=st.dictionaries(st.integers(0, 120), st.sampled_from(["decide", "ask", "perform"]), min_size=1, max_size=3),

@@ -24,7 +24,7 @@ def books(entries: list[LedgerEntry], partition: int) -> list[tuple[int, str]]:
     return found
 
 
-@example_settings(deadline=None, max_examples=150)
+@example_settings(deadline=None, max_examples=300)
 @example(counts=[1, 17, 12], poisoned={}, changes=[(0, False), (1, False), (0, False)], passing_ratio=0.0, seed=25874)
 @given(
     counts=st.lists(st.integers(0, 60), min_size=PARTITIONS, max_size=PARTITIONS),
