@@ -60,7 +60,7 @@ class Transactions:
         position_config: of a consumer with the stage's group id (`streams.engine.kafka.group_positions`).
         namespace: put before every topic.
         monotonic_s: seconds that never go back.
-        observe: told when a transaction's outputs are written and when it is about to commit.
+        observe: told when the outputs of a batch are written and when they are about to commit.
     """
 
     def __init__(
@@ -131,6 +131,8 @@ class Transactions:
         producer = self._producer
         if producer is None:
             producer = self._renew()
+        # Positions alone are no batch: each of those has an entry in the ledger.
+        observe = self._observe if outputs else unobserved
         asked_to_commit = False
         try:
             producer.poll(0)  # reports that an aborted transaction left behind
@@ -138,9 +140,9 @@ class Transactions:
             producer.begin_transaction()
             self._produce(producer, outputs)
             self._flush(producer)
-            self._observe(Step.PRODUCED)
+            observe(Step.PRODUCED)
             producer.send_offsets_to_transaction(list(offsets), metadata, _CALL_TIMEOUT_S)
-            self._observe(Step.COMMITTING)
+            observe(Step.COMMITTING)
             asked_to_commit = True
             self._until_settled(lambda: producer.commit_transaction(_CALL_TIMEOUT_S), spent_after_s=_SPENT_AFTER_S)
         except KafkaException as error:

@@ -10,6 +10,7 @@ from e2e.log_history import LogFollower, LogHistory
 
 from streams.engine import kafka
 from streams.engine.stage import Output
+from streams.engine.steps import Step
 from streams.engine.transactions import RecordTooLargeError, Transactions
 from streams.settings import Settings
 from topology.topics import CANDIDATES, CONVERSATION_EVENTS, EMBEDDED, LEDGER, TopicSpec
@@ -42,7 +43,13 @@ def joined(light_settings: Settings) -> Any:
 
 
 @pytest.fixture
-async def transactions(light_settings: Settings) -> AsyncIterator[Transactions]:
+def steps() -> list[Step]:
+    """What the transactions of a test came through."""
+    return []
+
+
+@pytest.fixture
+async def transactions(light_settings: Settings, steps: list[Step]) -> AsyncIterator[Transactions]:
     """Started."""
     made = Transactions(
         kafka.transactional_producer(
@@ -54,6 +61,7 @@ async def transactions(light_settings: Settings) -> AsyncIterator[Transactions]:
         ),
         namespace=light_settings.kafka.namespace,
         monotonic_s=time.monotonic,
+        observe=steps.append,
     )
     await made.start()
     yield made
@@ -88,6 +96,17 @@ async def test_a_commit_writes_outputs_and_offsets_together(
         assert values(follower.history, LEDGER) == [b"d"]
     committed = joined.committed([TopicPartition(topic, p) for p in (0, 2)], 10)
     assert [place.offset for place in committed] == [42, 7]
+
+
+async def test_positions_alone_are_no_batch_to_observe(
+    light_settings: Settings, joined: Consumer, transactions: Transactions, steps: list[Step]
+) -> None:
+    """A commit of marks comes through no step of a batch, one with outputs through both of them."""
+    place = TopicPartition(light_settings.kafka.namespace + CONVERSATION_EVENTS.name, 0, 42)
+    await transactions.commit([], offsets=[place], metadata=joined.consumer_group_metadata())
+    assert steps == []
+    await transactions.commit([output(LEDGER, b"d")], offsets=[place], metadata=joined.consumer_group_metadata())
+    assert steps == [Step.PRODUCED, Step.COMMITTING]
 
 
 async def test_a_commit_that_fails_leaves_neither_outputs_nor_offsets(
