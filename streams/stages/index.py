@@ -28,10 +28,10 @@ from topology import graph, topics
 
 @dataclass
 class Writes:
-    """What one batch writes to the store: memories first, heads behind them.
+    """What one batch writes to the store: heads last.
 
     Attributes:
-        rows: the newest state of every memory of the batch.
+        rows: the newest state of every memory of the batch, but of those that it erases.
         erased: memories to delete, per user.
         heads: the newest head of every user of the batch.
     """
@@ -94,13 +94,10 @@ class Index(StatelessStage):
         return Decision(outputs=self._notices(batch, newest), effect=writes if newest else None)
 
     async def perform(self, effect: Writes) -> None:
-        """Write memories, then heads: a head speaks of memories that are there."""
-        if effect.rows:
-            await self._store.upsert(effect.rows)
+        """Erase, write memories, then heads: a head speaks of a store that is as it says."""
         for user, memory_ids in effect.erased.items():
             await self._store.delete(user, memory_ids)
-        if effect.heads:
-            await self._store.put_heads(effect.heads)
+        await self._store.upsert(effect.rows, heads=effect.heads)
 
     def _row(self, record: Consumed[MemoryChange]) -> StoreRow:
         row = row_of(record.event, record.headers)

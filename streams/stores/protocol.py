@@ -72,14 +72,15 @@ class Store(Protocol):
     async def close(self) -> None:
         """Let go of everything; a closed store may be opened again."""
 
-    async def upsert(self, rows: Sequence[StoreRow]) -> None:
-        """Write memories whole; durable when it returns.
+    async def upsert(self, rows: Sequence[StoreRow], *, heads: Sequence[Head] = ()) -> None:
+        """Write memories whole and, behind them, heads as `put_heads` does; durable when it returns.
 
         Rows of one memory in one call come in revision order; the last one counts. A row with an older revision than
         the stored one changes nothing where the store can compare (SQLite); where it cannot (Weaviate), the last
         writer wins and the caller must not be stale.
 
-        After an error SQLite has written nothing, Weaviate any part of the rows; the same call again mends that.
+        After an error SQLite has written nothing, Weaviate any part of the rows, and no head unless all rows are there;
+        the same call again mends that.
 
         Raises:
             RefusedError: the store refuses a row, or a row does not fit it (length of the vector, form of the id);

@@ -101,11 +101,11 @@ class SqliteStore:
             self._thread.shutdown(wait=False)
             self._thread = self._connection = self._purge = self._purging = None
 
-    async def upsert(self, rows: Sequence[StoreRow]) -> None:
-        """See `Store.upsert`."""
-        newest = newest_rows(rows, dimensions=self.dimensions)
-        if newest:
-            await self._run(lambda connection: statements.upsert(connection, newest))
+    async def upsert(self, rows: Sequence[StoreRow], *, heads: Sequence[Head] = ()) -> None:
+        """See `Store.upsert`. Heads and memories are written together, or not at all."""
+        newest, new_heads = newest_rows(rows, dimensions=self.dimensions), newest_heads(heads)
+        if newest or new_heads:
+            await self._run(lambda connection: statements.upsert(connection, newest, new_heads))
 
     async def delete(self, user: UserKey, memory_ids: Sequence[str]) -> None:
         """See `Store.delete`."""

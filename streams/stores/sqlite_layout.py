@@ -80,6 +80,22 @@ CREATE VIRTUAL TABLE postings USING fts5vocab(words, instance);
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 
+_ARRIVING = """
+CREATE TEMP TABLE arriving (
+    user_no INTEGER,
+    memory_id TEXT,
+    revision INTEGER,
+    record_at INTEGER,
+    record_bytes INTEGER,
+    terms INTEGER,
+    vector_at INTEGER,
+    vector_bytes INTEGER,
+    words_at INTEGER,
+    words_bytes INTEGER
+)
+"""
+"""The rows of one write on their way into the tables, in the memory of one connection."""
+
 
 def connect(path: Path, *, busy_timeout_s: float) -> sqlite3.Connection:
     """Open the file, and create it if need be.
@@ -98,6 +114,8 @@ def connect(path: Path, *, busy_timeout_s: float) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")
         connection.execute("PRAGMA cache_size = -32000")  # KiB
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute(_ARRIVING)
     except sqlite3.Error:
         connection.close()
         raise

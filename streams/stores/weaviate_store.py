@@ -122,13 +122,15 @@ class WeaviateStore:
             self._client = None
             self._known_heads.clear()
 
-    async def upsert(self, rows: Sequence[StoreRow]) -> None:
+    async def upsert(self, rows: Sequence[StoreRow], *, heads: Sequence[Head] = ()) -> None:
         """See `Store.upsert`. One request a bucket; after an error some rows may be written, and others not."""
         by_bucket: dict[str, list[Any]] = defaultdict(list)
         for user, newest in newest_rows(rows, dimensions=self._dimensions).items():
             by_bucket[self._bucket(user)] += self._objects(user, newest.values())
         async with self._deadline():
             await _all(self._write(batch) for objects in by_bucket.values() for batch in wire.batches(objects))
+        if heads:
+            await self.put_heads(heads)
 
     async def delete(self, user: UserKey, memory_ids: Sequence[str]) -> None:
         """See `Store.delete`."""

@@ -525,6 +525,18 @@ class TestHeads:
         await store.put_heads([head(revision=7, memories=7), head(revision=6, memories=6)])
         assert (await store.heads([MARIA]))[MARIA].memories == 7
 
+    async def test_with_memories(self, store: Store) -> None:
+        """Heads that come with memories are there as if put alone, never older ones, and none if a row is refused."""
+        await store.upsert([row(memory())], heads=[head(revision=5, memories=5)])
+        assert (await store.heads([MARIA]))[MARIA].memories == 5
+        assert await store.memories(MARIA) == [memory()]
+
+        await store.upsert([], heads=[head(revision=4, memories=4)])
+        assert (await store.heads([MARIA]))[MARIA].memories == 5
+        with pytest.raises(RefusedError):
+            await store.upsert([row(memory(), vector=np.ones(3, dtype=np.float32))], heads=[head(revision=9)])
+        assert (await store.heads([MARIA]))[MARIA].revision == 5
+
     async def test_are_no_memories(self, store: Store) -> None:
         """Heads are not counted or found as memories, and survive the erasure of all of them."""
         await store.upsert([row(memory())])

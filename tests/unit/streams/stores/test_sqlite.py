@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.ids import UserKey, derive
-from schemas.memory import Memory
+from schemas.memory import Head, Memory
 from streams.errors import RefusedError, TransientError
 from streams.stores import sqlite_search
 from streams.stores.protocol import StoreRow
@@ -174,6 +174,16 @@ async def test_upsert_is_all_or_nothing(store: SqliteStore, monkeypatch: pytest.
     monkeypatch.setattr("streams.stores.sqlite_statements.vector_bytes", failing)
     with pytest.raises(RefusedError):
         await store.upsert([row(["a"], n) for n in range(5)])
+
+    assert await store.count() == 0
+
+
+async def test_a_name_with_nul_is_refused(store: SqliteStore) -> None:
+    """No event can bring one, but if it were cut there, a user's memories would become another's."""
+    with pytest.raises(RefusedError, match="NUL"):
+        await store.upsert([row(["a"], 1, UserKey("acme", "maria\x00peter"))])
+    with pytest.raises(RefusedError, match="NUL"):
+        await store.put_heads([Head(tenant="acme", user_id="maria\x00", generation=1, revision=1)])
 
     assert await store.count() == 0
 
