@@ -219,7 +219,7 @@ async def _check_count(settings: Settings, probe: IndexedProbe) -> None:
 @click.option("--users", type=click.IntRange(min=1), default=1_000, show_default=True)
 @click.option("--warmup", type=click.IntRange(min=100), default=5_000, show_default=True, help="Turns before it.")
 @click.option(
-    "--processes", type=click.Choice([str(n) for n in workers.SPLITS]), default="2", show_default=True, help="Workers."
+    "--processes", type=click.Choice([str(n) for n in workers.SPLITS]), default="3", show_default=True, help="Workers."
 )
 @click.option("--load", "load_s", type=click.FloatRange(1, 20), default=12, show_default=True, help="Seconds of load.")
 @click.option(

@@ -24,6 +24,11 @@ SPLITS: Mapping[int, Sequence[Sequence[StageName]]] = {
         [StageName.RECORD, StageName.EXTRACT, StageName.EMBED],
         [StageName.CONSOLIDATE, StageName.INDEX, StageName.INVALIDATE],
     ],
+    3: [
+        [StageName.RECORD, StageName.EXTRACT, StageName.EMBED],
+        [StageName.CONSOLIDATE],
+        [StageName.INDEX, StageName.INVALIDATE],
+    ],
     len(GRAPH): [[spec.name] for spec in GRAPH],
 }
 """How many processes, and which stages run in each."""

@@ -1,18 +1,18 @@
 """The SQLite file: its tables, its schema version, and how a process gets a connection to it.
 
 ```
-users           one row a user: a number, and the head
-memories        one row a memory: the record whole, as MessagePack, in the order of arrival
-index_entries   one row a memory: what a search of its user reads, how many terms and the vector (float16), by user
-words           FTS5: the terms of each memory, each behind its user's number
-postings        FTS5's own view of `words`: (term, memory) pairs
+users      one row a user: a number, and the head
+memories   one row a memory, by arrival: the record whole, as MessagePack; how many terms; the vector (float16)
+words      FTS5: the terms of each memory, each behind its user's number
+postings   FTS5's own view of `words`: (term, memory) pairs
+arriving   the rows of one write, in the memory of its connection
 ```
 
-A search reads its user only. The user's index entries lie side by side, and every term in `words` starts with the
-user's number, so a query touches no posting of anybody else, and how often a term occurs in a user's memories is the
-number of its postings. So BM25 is computed from the user's own statistics, exactly, in `sqlite_search`. FTS5's own
-`bm25()` counts over all users: a score would depend on, and tell of, what strangers said. Measured with 100,000
-memories of 1,000 users, 25 tokens each, 6 in the query (2 cores; ratios carry over, absolutes do not):
+A search reads its user only. Every term in `words` starts with the user's number, so a query touches no posting of
+anybody else, and how often a term occurs in a user's memories is the number of its postings. So BM25 is computed from
+the user's own statistics, exactly, in `sqlite_search`. FTS5's own `bm25()` counts over all users: a score would depend
+on, and tell of, what strangers said. Measured with 100,000 memories of 1,000 users, 25 tokens each, 6 in the query
+(2 cores; ratios carry over, absolutes do not):
 
 | lexical index | writes/s | query p50 |
 | --- | --- | --- |
@@ -20,14 +20,15 @@ memories of 1,000 users, 25 tokens each, 6 in the query (2 cores; ratios carry o
 | FTS5, plain terms, rowid range, `bm25()` over all users | 40,000 | 0.31 ms |
 | a posting table of our own (B-tree) | 10,000 | 0.02 ms |
 
-And with 30,000 memories of 300 users, records and vectors included:
+And rows 48,000 to 60,000 of 1,000 users, records and vectors included, 600 a write:
 
-| tables | writes/s | reading a user's vectors |
+| tables | a row written, processor / all | reading a user's 60 vectors |
 | --- | --- | --- |
-| both by user, checkpoint at 4 MB (SQLite's default) | 8,900 | 0.07 ms |
-| both by user, checkpoint at 32 MB | 11,500 | 0.07 ms |
-| records by arrival, index entries by user, checkpoint at 32 MB (this) | 19,600 | 0.07 ms |
-| both by arrival, checkpoint at 32 MB | 24,400 | 0.17 ms, and a page a memory once the file outgrows the cache |
+| vectors of a user side by side, in a table of their own | 59-66 / 71-81 us | 0.06 ms |
+| all by arrival (this) | 31 / 35 us | 0.13 ms |
+
+Side by side every write changes a page for each of its users, and each page is written twice: to the log, and when the
+log is copied. That grows with the file. A write is paid for every memory, a read for a search that no cache knew.
 """
 
 import fcntl
@@ -41,11 +42,11 @@ from typing import Literal
 from schemas.ids import UserKey
 from streams.errors import RefusedError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised with every change of the tables below; kept in the file's `user_version`."""
 
 PAGE_BYTES = 8192
-"""Twice the default, so that an index entry with a vector of up to 900 dimensions fits in its page of the B-tree."""
+"""Twice the default, so that a memory with a vector of up to 3,000 dimensions fits in one page of the B-tree."""
 
 CHECKPOINT_PAGES = 4_000
 """The log is copied into the tables at 32 MB: pages that many batches touched are copied once."""
@@ -65,16 +66,11 @@ CREATE TABLE memories (
     user_no INTEGER NOT NULL,
     memory_id TEXT NOT NULL,
     revision INTEGER NOT NULL,
+    terms INTEGER NOT NULL,
     record BLOB NOT NULL,
+    vector BLOB NOT NULL,
     UNIQUE (user_no, memory_id)
 );
-CREATE TABLE index_entries (
-    user_no INTEGER NOT NULL,
-    memory_no INTEGER NOT NULL,
-    terms INTEGER NOT NULL,
-    vector BLOB NOT NULL,
-    PRIMARY KEY (user_no, memory_no)
-) WITHOUT ROWID;
 CREATE VIRTUAL TABLE words USING fts5(terms, columnsize=0, tokenize="ascii tokenchars '~'");
 CREATE VIRTUAL TABLE postings USING fts5vocab(words, instance);
 PRAGMA user_version = {SCHEMA_VERSION};

@@ -24,20 +24,20 @@ INSERT INTO arriving SELECT
     value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, value->>8, value->>9
 FROM json_each(?)
 """
-_UPSERT_RECORDS = """
-INSERT INTO memories (user_no, memory_id, revision, record)
-SELECT user_no, memory_id, revision, substr(?, record_at, record_bytes) FROM arriving WHERE true
-ON CONFLICT (user_no, memory_id) DO UPDATE SET revision = excluded.revision, record = excluded.record
+_UPSERT_MEMORIES = """
+INSERT INTO memories (user_no, memory_id, revision, terms, record, vector)
+SELECT
+    user_no, memory_id, revision, terms, substr(?1, record_at, record_bytes), substr(?1, vector_at, vector_bytes)
+FROM arriving WHERE true
+ON CONFLICT (user_no, memory_id) DO UPDATE SET
+    revision = excluded.revision, terms = excluded.terms, record = excluded.record, vector = excluded.vector
 WHERE excluded.revision >= revision
 """
-_WRITTEN = "FROM arriving CROSS JOIN memories USING (user_no, memory_id) WHERE arriving.revision = memories.revision"
-_INDEX_VECTORS = f"""
-INSERT OR REPLACE INTO index_entries
-SELECT user_no, memory_no, terms, substr(?, vector_at, vector_bytes) {_WRITTEN}
-"""
-_INDEX_WORDS = f"""
+_INDEX_WORDS = """
 INSERT OR REPLACE INTO words (rowid, terms)
-SELECT memory_no, CAST(substr(?, words_at, words_bytes) AS TEXT) {_WRITTEN} ORDER BY memory_no
+SELECT memory_no, CAST(substr(?, words_at, words_bytes) AS TEXT)
+FROM arriving CROSS JOIN memories USING (user_no, memory_id)
+WHERE arriving.revision = memories.revision ORDER BY memory_no
 """
 _UPSERT_HEADS = """
 INSERT INTO users (tenant, user_id, head_revision, head)
@@ -62,11 +62,10 @@ def upsert(
         # 1. The rows as one JSON text, the bytes that they point to as one blob.
         rows, joined = _packed(newest, _user_numbers(connection, list(newest)))
         connection.execute(_ARRIVE, (rows,))
-        # 2. The records. Those that are written now have the revision that arrived.
-        connection.execute(_UPSERT_RECORDS, (joined,))
-        # 3. What they are found by, words last and in the order of their numbers: FTS5 writes a segment whenever a
-        #    number goes back, as those of memories that were there before would do, or another table comes between.
-        connection.execute(_INDEX_VECTORS, (joined,))
+        # 2. The memories. Those that are written now have the revision that arrived.
+        connection.execute(_UPSERT_MEMORIES, (joined,))
+        # 3. Their words, in the order of the memories' numbers: FTS5 writes a segment whenever a number goes back, as
+        #    those of memories that were there before would do.
         connection.execute(_INDEX_WORDS, (joined,))
         connection.execute("DELETE FROM arriving")
         # 4. The heads.
@@ -140,15 +139,12 @@ def _known_numbers(connection: sqlite3.Connection, names: str) -> list[int]:
 def delete(connection: sqlite3.Connection, user: UserKey, memory_ids: Sequence[str]) -> bool:
     """Erase memories; whether there was anything to erase."""
     with transaction(connection, "IMMEDIATE"):
-        user_no = user_number(connection, user)
-        found = _numbers(connection, user, memory_ids)
-        numbers = [(user_no, memory_no) for memory_no in found.values()]
-        connection.executemany("DELETE FROM index_entries WHERE user_no = ? AND memory_no = ?", numbers)
-        connection.executemany("DELETE FROM memories WHERE user_no = ? AND memory_no = ?", numbers)
-        connection.executemany("DELETE FROM words WHERE rowid = ?", [(memory_no,) for _, memory_no in numbers])
-        if found:
+        numbers = [(memory_no,) for memory_no in _numbers(connection, user, memory_ids).values()]
+        connection.executemany("DELETE FROM memories WHERE memory_no = ?", numbers)
+        connection.executemany("DELETE FROM words WHERE rowid = ?", numbers)
+        if numbers:
             connection.execute("UPDATE meta SET value = 1 WHERE name = 'purge_due'")
-        return bool(found)
+        return bool(numbers)
 
 
 def purge(connection: sqlite3.Connection) -> None:
