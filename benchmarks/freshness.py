@@ -31,8 +31,8 @@ _LIMIT = 50
 """Results of a search: who says little says the same things again, and the newest of what is alike come first."""
 _TICK_S = 0.005
 _LINGER_MS = 20
-"""A publisher of thousands a second collects for a moment: with 5 ms the generator sent 800 requests a second, which took
-a third of a core, its own and the broker's. Like the tick it is part of every latency."""
+"""A publisher of thousands a second collects for a moment: with 5 ms the generator sent 800 requests a second, and they
+took a third of a core, its own and the broker's. Like the tick it is part of every latency."""
 _DRAIN_WITHIN_S = 30.0
 _MAX_SLIP_S = 0.050
 """At the 99th percentile: a twentieth of the freshness that is promised (1 s). Slip is part of every latency, so below

@@ -110,8 +110,8 @@ class BatchSettings(Group):
     Attributes:
         max_events: closes a batch by count. By `make bench-pipeline`: 2,000, not 500, halves Kafka's work.
         max_bytes: closes a batch by size; at 1 MiB embedded candidates would close at about 950.
-        max_age: closes a batch by the age of its oldest event; while batches take longer, as long as those take, and at
-            most ten times this.
+        max_age: closes a batch by the age of its oldest event (extract's: by five times this); while batches take
+            longer, as long as those take, and at most ten times as long.
         max_in_flight_bytes: fetched and not yet committed, per stage; above it fetching pauses.
         latency_target: batches shrink until they are over within so long; zero leaves them as large as they come.
         max_open_batches: taken and not yet committed, per stage; those that are ready commit together. By

@@ -96,7 +96,7 @@ class Runner:
         self._pauses = PauseWatch(settings.kafka.session_timeout, now_s=clock.monotonic_s())
         batch = settings.batch
         self._size = BatchSize(max_events=batch.max_events, latency_target=batch.latency_target)
-        self._age = BatchAge(batch.max_age)
+        self._age = BatchAge(batch.max_age * stage.patience)
         self._batcher = MicroBatcher(size=self._size, max_bytes=batch.max_bytes, age=self._age)
         self._attempts = Attempts(
             stage,

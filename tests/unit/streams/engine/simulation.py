@@ -141,6 +141,7 @@ class Counting:
 
     spec = SPEC
     dead_letters = True
+    patience = 1
 
     def __init__(self, log: Log, faults: Faults) -> None:
         self._log = log
