@@ -18,7 +18,7 @@ help: ## show this list
 demo: $(READY) ## a conversation, remembered: the whole pipeline on a small stack, in under a minute
 	$(PY) -m streams.cli.main demo
 
-test: $(READY) ## all tests, on real Kafka, Redis and Weaviate that it starts itself
+test: $(READY) ## all tests but `make chaos`, on real Kafka, Redis and Weaviate that it starts itself
 	$(PY) -m pytest $(addprefix --ignore=,$(KILLS))
 
 chaos: $(READY) ## workers, brokers and stores are killed, frozen and taken away; histories are judged afterwards

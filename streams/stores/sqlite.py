@@ -203,6 +203,6 @@ def _translated(error: sqlite3.Error | OSError, path: Path) -> MemstreamError:
         return TransientError(f"the store {path} is busy or its disk is failing: {error}")
     if primary_code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return RefusedError(f"{path} is damaged or no SQLite file ({error}): move it away and replay")
-    if "fts5" in str(error):
-        return RefusedError("this Python's SQLite has no FTS5: use one that has, or the Weaviate store")
+    if "fts5" in str(error) or "json" in str(error):
+        return RefusedError(f"this Python's SQLite lacks FTS5 or JSON ({error}): use one that has both, or Weaviate")
     return RefusedError(f"the store {path} refuses: {error}; move it away and replay if this stays")

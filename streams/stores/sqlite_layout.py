@@ -151,9 +151,10 @@ def prepare(connection: sqlite3.Connection, *, dimensions: int, generation: int)
             )
             return
         if version != SCHEMA_VERSION:
+            (_, _, path) = connection.execute("PRAGMA database_list").fetchone()
             raise RefusedError(
-                f"the store has schema version {version}, this code reads {SCHEMA_VERSION}: "
-                "use the memstream version that wrote it, or delete the file and replay"
+                f"the store {path} has schema version {version}, this code reads {SCHEMA_VERSION}: use the memstream "
+                "version that wrote it; or stop its workers and delete the file, and index builds it again from the log"
             )
         for name, expected in (("dimensions", dimensions), ("generation", generation)):
             found = read_meta(connection, name)

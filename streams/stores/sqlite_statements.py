@@ -18,12 +18,10 @@ from streams.stores.sqlite_search import legs, vector_bytes, words_of
 
 MEMORIES: Codec[Memory] = Codec(Memory, "msgpack")
 
+_FIELDS = [f"json_extract(value, '$[{place}]')" for place in range(10)]
+"""Of one row of a JSON text, not with `->>`, which SQLite has since 3.38 only."""
 
-_ARRIVE = """
-INSERT INTO arriving SELECT
-    value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, value->>8, value->>9
-FROM json_each(?)
-"""
+_ARRIVE = f"INSERT INTO arriving SELECT {', '.join(_FIELDS)} FROM json_each(?)"
 _UPSERT_MEMORIES = """
 INSERT INTO memories (user_no, memory_id, revision, terms, record, vector)
 SELECT
@@ -39,12 +37,20 @@ SELECT memory_no, CAST(substr(?, words_at, words_bytes) AS TEXT)
 FROM arriving CROSS JOIN memories USING (user_no, memory_id)
 WHERE arriving.revision = memories.revision ORDER BY memory_no
 """
-_UPSERT_HEADS = """
+_UPSERT_HEADS = f"""
 INSERT INTO users (tenant, user_id, head_revision, head)
-SELECT value->>0, value->>1, value->>2, substr(?2, value->>3, value->>4) FROM json_each(?1) WHERE true
+SELECT {_FIELDS[0]}, {_FIELDS[1]}, {_FIELDS[2]}, substr(?2, {_FIELDS[3]}, {_FIELDS[4]}) FROM json_each(?1) WHERE true
 ON CONFLICT (tenant, user_id) DO UPDATE SET head_revision = excluded.head_revision, head = excluded.head
 WHERE head_revision IS NULL OR excluded.head_revision >= head_revision
 """
+_NEW_USERS = f"INSERT OR IGNORE INTO users (tenant, user_id) SELECT {_FIELDS[0]}, {_FIELDS[1]} FROM json_each(?)"
+_USER_NUMBERS = f"""
+SELECT json_group_array(user_no) FROM (
+    SELECT user_no FROM json_each(?) AS asked
+    CROSS JOIN users ON tenant = {_FIELDS[0]} AND user_id = {_FIELDS[1]} ORDER BY asked.key
+)
+"""
+"""As one value: each row of an answer costs what a statement costs."""
 
 
 def upsert(
@@ -106,12 +112,10 @@ def _packed(newest: Mapping[UserKey, Mapping[str, StoreRow]], user_numbers: Sequ
 def _user_numbers(connection: sqlite3.Connection, users: Sequence[UserKey]) -> list[int]:
     """The numbers of some users, in their order; new ones get one."""
     _refuse_nul(users)
-    names = msgspec.json.encode(users).decode()
+    names = (msgspec.json.encode(users).decode(),)
     numbers = _known_numbers(connection, names)
     if len(numbers) < len(users):  # new ones: rare
-        connection.execute(
-            "INSERT OR IGNORE INTO users (tenant, user_id) SELECT value->>0, value->>1 FROM json_each(?)", (names,)
-        )
+        connection.execute(_NEW_USERS, names)
         numbers = _known_numbers(connection, names)
     return numbers
 
@@ -126,13 +130,8 @@ def _refuse_nul(users: Iterable[UserKey]) -> None:
         raise RefusedError("a user has a NUL in tenant or id: no valid event has one, so the log was damaged")
 
 
-def _known_numbers(connection: sqlite3.Connection, names: str) -> list[int]:
-    """The numbers of those that have one, as one value: each row of an answer costs what a statement costs."""
-    (numbers,) = connection.execute(
-        "SELECT json_group_array(user_no) FROM (SELECT user_no FROM json_each(?) AS asked CROSS JOIN users"
-        " ON tenant = value->>0 AND user_id = value->>1 ORDER BY asked.key)",
-        (names,),
-    ).fetchone()
+def _known_numbers(connection: sqlite3.Connection, names: tuple[str]) -> list[int]:
+    (numbers,) = connection.execute(_USER_NUMBERS, names).fetchone()
     return msgspec.json.decode(numbers, type=list[int])
 
 

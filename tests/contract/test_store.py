@@ -611,7 +611,7 @@ class TestOpening:
         monkeypatch.setattr(sqlite_layout, "SCHEMA_VERSION", 99)
         monkeypatch.setattr(weaviate_layout, "SCHEMA_VERSION", 99)
 
-        with pytest.raises(RefusedError, match=r"version.*replay"):
+        with pytest.raises(RefusedError, match=r"version.*(replay|delete the file)"):
             await create_store(settings, dimensions=DIMENSIONS).open()
 
         monkeypatch.undo()
