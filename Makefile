@@ -6,8 +6,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 OUT ?=
-# Workers that are killed over and over take minutes: they run with the other faults.
-KILLS := tests/e2e/test_sigkill.py tests/e2e/test_a_killing_event.py
+# Workers that are killed, hang or lose their broker take minutes: these run with the other faults.
+FAULTS := tests/e2e/test_sigkill.py tests/e2e/test_a_killing_event.py tests/e2e/test_liveness.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test chaos test-unit check format lock stack-up stack-down bench-engine bench-pipeline clean
@@ -19,10 +19,10 @@ demo: $(READY) ## a conversation, remembered: the whole pipeline on a small stac
 	$(PY) -m streams.cli.main demo
 
 test: $(READY) ## all tests but `make chaos`, on real Kafka, Redis and Weaviate that it starts itself
-	$(PY) -m pytest $(addprefix --ignore=,$(KILLS))
+	$(PY) -m pytest $(addprefix --ignore=,$(FAULTS))
 
 chaos: $(READY) ## workers, brokers and stores are killed, frozen and taken away; histories are judged afterwards
-	$(PY) -m pytest tests/chaos $(KILLS)
+	$(PY) -m pytest tests/chaos $(FAULTS)
 
 test-unit: $(READY) ## the tests that need no stack
 	$(PY) -m pytest tests/unit
