@@ -2,7 +2,6 @@
 
 import base64
 import logging
-import os
 import re
 import secrets
 from datetime import timedelta
@@ -130,9 +129,6 @@ class Kafka(Part):
             # A dead producer's transaction blocks readers of committed records until it is aborted: look every second,
             # not every ten.
             "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
-            # The defaults of 3 and 8 are for a server: on 2 cores fewer threads save a sixth of a transaction's cost.
-            "num.network.threads": min(3, os.cpu_count() or 1),
-            "num.io.threads": min(8, max(2, os.cpu_count() or 1)),
             # The default of 7 days would forget how far a stack had read that was down over a holiday.
             "offsets.retention.minutes": 525_600,
         }

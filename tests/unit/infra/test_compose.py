@@ -24,9 +24,6 @@ PLACE = {
     "listener.security.protocol.map",
     "log.dirs",
     "controller.quorum.bootstrap.servers",
-    # As many as the machine has cores; a container may be given any number of them.
-    "num.network.threads",
-    "num.io.threads",
 }
 
 
