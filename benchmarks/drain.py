@@ -21,7 +21,7 @@ from topology import topics
 
 _COMMIT_TIMEOUT_S = 60.0
 _SEARCHED = 40
-_LIMIT = 50
+LIMIT = 50
 """People repeat themselves: a turn may have to share its place with some that say the same."""
 
 
@@ -127,7 +127,7 @@ async def check_searchable(settings: Settings, events: Sequence[Event]) -> int:
     async with MemoryReader(settings) as reader:
         for event in sample:
             turn = event.turn
-            results = await reader.search(turn.user_id, turn.content, tenant=turn.tenant, limit=_LIMIT)
+            results = await reader.search(turn.user_id, turn.content, tenant=turn.tenant, limit=LIMIT)
             if not any(turn.event_id in result.source_event_ids for result in results):
                 raise WaitError(f"turn {turn.event_id} of {turn.user} is not found by its own words")
     return len(sample)

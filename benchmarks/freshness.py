@@ -14,6 +14,7 @@ from functools import partial
 
 from confluent_kafka import KafkaError, Producer
 
+from benchmarks.drain import LIMIT
 from benchmarks.probes import IndexedProbe, WaitError
 from benchmarks.workers import Worker, check_alive
 from benchmarks.workload import Event
@@ -27,8 +28,6 @@ POLL = timedelta(milliseconds=20)
 the machine than what is measured (1,500 searches a second once turns took 10 s). Its latency is an upper bound."""
 
 _SAMPLE_EVERY = timedelta(milliseconds=250)
-_LIMIT = 50
-"""Results of a search: who says little says the same things again, and the newest of what is alike come first."""
 _TICK_S = 0.005
 _LINGER_MS = 20
 """A publisher of thousands a second collects for a moment: with 5 ms the generator sent 800 requests a second, and they
@@ -184,7 +183,7 @@ async def _search_until_found(reader: MemoryReader, probe: IndexedProbe, event: 
     turn, intended_s = event.turn, run.intended_s[event.memory_id]
     while time.monotonic() - intended_s < _DRAIN_WITHIN_S:
         if event.memory_id in probe.seen_at_s:
-            results = await reader.search(turn.user_id, turn.content, tenant=turn.tenant, limit=_LIMIT)
+            results = await reader.search(turn.user_id, turn.content, tenant=turn.tenant, limit=LIMIT)
             if any(turn.event_id in result.source_event_ids for result in results):
                 run.found_s.append(time.monotonic() - intended_s)
                 return

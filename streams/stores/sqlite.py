@@ -114,9 +114,7 @@ class SqliteStore:
 
     async def put_heads(self, heads: Sequence[Head]) -> None:
         """See `Store.put_heads`."""
-        newest = newest_heads(heads)
-        if newest:
-            await self._run(lambda connection: statements.put_heads(connection, newest))
+        await self.upsert((), heads=heads)
 
     async def heads(self, users: Sequence[UserKey]) -> dict[UserKey, Head]:
         """See `Store.heads`."""

@@ -65,48 +65,69 @@ def upsert(
     for nine tenths of the time 1,200 rows took 210 ms, and take 90 ms so; beside an idle one 35 ms either way.
     """
     with transaction(connection, "IMMEDIATE"):
-        # 1. The rows as one JSON text, the bytes that they point to as one blob.
-        rows, joined = _packed(newest, _user_numbers(connection, list(newest)))
-        connection.execute(_ARRIVE, (rows,))
-        # 2. The memories. Those that are written now have the revision that arrived.
-        connection.execute(_UPSERT_MEMORIES, (joined,))
-        # 3. Their words, in the order of the memories' numbers: FTS5 writes a segment whenever a number goes back, as
-        #    those of memories that were there before would do.
-        connection.execute(_INDEX_WORDS, (joined,))
-        connection.execute("DELETE FROM arriving")
-        # 4. The heads.
+        if newest:
+            _upsert_memories(connection, newest)
         if heads:
             _put_heads(connection, heads)
 
 
+def _upsert_memories(connection: sqlite3.Connection, newest: Mapping[UserKey, Mapping[str, StoreRow]]) -> None:
+    # 1. The rows as one JSON text, the bytes that they point to as one blob.
+    rows, joined = _packed(newest, _user_numbers(connection, list(newest)))
+    connection.execute(_ARRIVE, (rows,))
+    # 2. The memories. Those that are written now have the revision that arrived.
+    connection.execute(_UPSERT_MEMORIES, (joined,))
+    # 3. Their words, in the order of the memories' numbers: FTS5 writes a segment whenever a number goes back, as those
+    #    of memories that were there before would do.
+    connection.execute(_INDEX_WORDS, (joined,))
+    connection.execute("DELETE FROM arriving")
+
+
+def _put_heads(connection: sqlite3.Connection, newest: Mapping[UserKey, Head]) -> None:
+    _refuse_nul(newest)
+    blob = _Blob()
+    rows = [(*user, head.revision, *blob.add(HEADS.encode(head))) for user, head in newest.items()]
+    connection.execute(_UPSERT_HEADS, (msgspec.json.encode(rows).decode(), blob.joined()))
+
+
+class _Blob:
+    """Bytes that rows of a JSON text point to."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._end = 1
+
+    def add(self, part: bytes) -> tuple[int, int]:
+        """Where it stands, counted from 1 as `substr` does, and how long it is."""
+        at = self._end
+        self._parts.append(part)
+        self._end += len(part)
+        return at, len(part)
+
+    def joined(self) -> bytes:
+        """All of it."""
+        return b"".join(self._parts)
+
+
 def _packed(newest: Mapping[UserKey, Mapping[str, StoreRow]], user_numbers: Sequence[int]) -> tuple[str, bytes]:
-    """Rows for `arriving`, and the bytes that they point to; the first one is at 1, as `substr` counts."""
+    """Rows for `arriving`, and the bytes that they point to."""
     rows: list[tuple[str | int, ...]] = []
-    parts: list[bytes] = []
-    record_at = 1
+    blob = _Blob()
     for user_no, memories in zip(user_numbers, newest.values(), strict=True):
         for row in memories.values():
-            terms = words_of(user_no, row.tokens)
-            record, vector, words = MEMORIES.encode(row.memory), vector_bytes(row.vector), " ".join(terms).encode()
-            vector_at = record_at + len(record)
-            words_at = vector_at + len(vector)
+            memory, words = row.memory, words_of(user_no, row.tokens)
             rows.append(
                 (
                     user_no,
-                    row.memory.memory_id,
-                    row.memory.revision,
-                    record_at,
-                    len(record),
-                    len(terms),
-                    vector_at,
-                    len(vector),
-                    words_at,
+                    memory.memory_id,
+                    memory.revision,
+                    *blob.add(MEMORIES.encode(memory)),
                     len(words),
+                    *blob.add(vector_bytes(row.vector)),
+                    *blob.add(" ".join(words).encode()),
                 )
             )
-            parts += (record, vector, words)
-            record_at = words_at + len(words)
-    return msgspec.json.encode(rows).decode(), b"".join(parts)
+    return msgspec.json.encode(rows).decode(), blob.joined()
 
 
 def _user_numbers(connection: sqlite3.Connection, users: Sequence[UserKey]) -> list[int]:
@@ -154,25 +175,6 @@ def purge(connection: sqlite3.Connection) -> None:
         connection.execute("INSERT INTO words (words) VALUES ('optimize')")
         connection.execute("UPDATE meta SET value = 0 WHERE name = 'purge_due'")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # as far as readers in other processes let it
-
-
-def put_heads(connection: sqlite3.Connection, newest: Mapping[UserKey, Head]) -> None:
-    """Write heads; a newer one in the store stays as it is."""
-    with transaction(connection, "IMMEDIATE"):
-        _put_heads(connection, newest)
-
-
-def _put_heads(connection: sqlite3.Connection, newest: Mapping[UserKey, Head]) -> None:
-    _refuse_nul(newest)
-    rows: list[tuple[str | int, ...]] = []
-    parts: list[bytes] = []
-    head_at = 1
-    for user, head in newest.items():
-        part = HEADS.encode(head)
-        rows.append((*user, head.revision, head_at, len(part)))
-        parts.append(part)
-        head_at += len(part)
-    connection.execute(_UPSERT_HEADS, (msgspec.json.encode(rows).decode(), b"".join(parts)))
 
 
 def heads(connection: sqlite3.Connection, users: Sequence[UserKey]) -> dict[UserKey, Head]:
