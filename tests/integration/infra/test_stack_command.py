@@ -101,7 +101,7 @@ def test_an_interrupted_start_leaves_nothing_running(
     command.send_signal(interrupt)
     _, stderr = command.communicate(timeout=60)
 
-    assert command.returncode == 130
+    assert command.returncode == 130, stderr
     assert stderr.endswith("interrupted\n")
     assert running() == []
     assert json.loads(run(tmp_path, "status", "--json").stdout)["state"] == "down"
