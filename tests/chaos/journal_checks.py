@@ -108,7 +108,10 @@ def afterlife(entries: Sequence[Entry], *, pid: int) -> list[Entry]:
 
 
 def check_zombie(entries: Sequence[Entry], *, pid: int) -> list[str]:
-    """What a zombie takes for committed, others had committed before.
+    """What a zombie takes for committed had been committed before it was thawed.
+
+    By others, or by itself: the answer to a commit may come while it is frozen. Then whoever was given the partition
+    meanwhile begins behind it.
 
     Args:
         entries: all journals, in the order of time.
@@ -120,11 +123,11 @@ def check_zombie(entries: Sequence[Entry], *, pid: int) -> list[str]:
     for entry in entries:
         for part in entry.parts:
             place = entry.stage, part.partition
-            if entry.deed is not Deed.COMMITTED:
-                continue
-            if id(entry) not in acts:
+            if entry.deed is Deed.ASSIGNED:
+                settled[place] = max(settled.get(place, -1), part.first_offset - 1)
+            elif entry.deed is Deed.COMMITTED and id(entry) not in acts:
                 settled[place] = max(settled.get(place, -1), part.last_offset)
-            elif part.last_offset > settled.get(place, -1):
+            elif entry.deed is Deed.COMMITTED and part.last_offset > settled.get(place, -1):
                 findings.append(f"{_named(place)}: the zombie committed up to {part.last_offset}")
     return findings
 

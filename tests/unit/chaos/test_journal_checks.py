@@ -204,6 +204,20 @@ def test_a_zombie_may_learn_that_its_batch_was_settled() -> None:
     assert check_zombie(entries, pid=FIRST) == []
 
 
+def test_a_zombie_may_learn_late_that_it_had_committed() -> None:
+    """The broker's answer came while it was frozen; the other one was told to begin behind that batch."""
+    entries = journal(
+        (FIRST, Deed.PERFORMED, 0, 7),
+        (FIRST, Deed.MET_FATE, 0, 7),
+        (SECOND, Deed.ASSIGNED, 8, 8),
+        (FIRST, Deed.WENT_ON, 0, 7),
+        (FIRST, Deed.COMMITTED, 0, 7),
+    )
+
+    assert check_zombie(entries, pid=FIRST) == []
+    assert check_zombie([*entries[:2], *entries[3:]], pid=FIRST) == ["index 0: the zombie committed up to 7"]
+
+
 def test_a_zombie_that_commits_is_found() -> None:
     """What nobody else had settled it must not settle."""
     entries = journal(*ZOMBIE, (FIRST, Deed.COMMITTED, 8, 12))
