@@ -73,11 +73,11 @@ class Store(Protocol):
         """Let go of everything; a closed store may be opened again."""
 
     async def upsert(self, rows: Sequence[StoreRow], *, heads: Sequence[Head] = ()) -> None:
-        """Write memories whole and, behind them, heads as `put_heads` does; durable when it returns.
+        """Write memories whole and, behind them, heads; durable when it returns.
 
         Rows of one memory in one call come in revision order; the last one counts. A row with an older revision than
         the stored one changes nothing where the store can compare (SQLite); where it cannot (Weaviate), the last
-        writer wins and the caller must not be stale.
+        writer wins and the caller must not be stale. No store replaces a head by one of an older revision.
 
         After an error SQLite has written nothing, Weaviate any part of the rows, and no head unless all rows are there;
         the same call again mends that.
@@ -89,9 +89,6 @@ class Store(Protocol):
 
     async def delete(self, user: UserKey, memory_ids: Sequence[str]) -> None:
         """Erase memories, content and index entries; ids that are not there are fine."""
-
-    async def put_heads(self, heads: Sequence[Head]) -> None:
-        """Write heads, after the objects they speak of; never replaces a head by an older revision."""
 
     async def heads(self, users: Sequence[UserKey]) -> dict[UserKey, Head]:
         """Heads of those of the users who have one."""

@@ -47,7 +47,7 @@ _PASSING = frozenset(
 class SqliteStore:
     """One generation of memories and heads in one SQLite file.
 
-    Guarantees: a write is on disk when it returns; an `upsert` or `put_heads` call is all or nothing; an older revision
+    Guarantees: a write is on disk when it returns; an `upsert` is all or nothing; an older revision
     never replaces a newer one, whoever writes it. A call that runs into its timeout while it waits its turn does
     nothing; one that is already running may still take effect, which is harmless since all calls may be repeated.
 
@@ -111,10 +111,6 @@ class SqliteStore:
         """See `Store.delete`."""
         if await self._run(lambda connection: statements.delete(connection, user, memory_ids)):
             self._schedule_purge()
-
-    async def put_heads(self, heads: Sequence[Head]) -> None:
-        """See `Store.put_heads`."""
-        await self.upsert((), heads=heads)
 
     async def heads(self, users: Sequence[UserKey]) -> dict[UserKey, Head]:
         """See `Store.heads`."""

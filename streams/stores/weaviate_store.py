@@ -58,8 +58,8 @@ class WeaviateStore:
     whether they survive a power cut is up to Weaviate.
 
     Not promised: there is no compare-and-set. The last writer of a memory wins, also with an older revision.
-    `put_heads` compares with what is there before it writes, which is not atomic; a user has one writer at a time, and
-    that makes it enough. What this object wrote less than `KNOWN_HEAD_S` ago it does not read again.
+    Heads are compared with what is there before they are written, which is not atomic; a user has one writer at a time,
+    and that makes it enough. What this object wrote less than `KNOWN_HEAD_S` ago it does not read again.
     `memories` and `search` are not one state of the store while somebody writes; whoever loads a user compares with the
     head. BM25 weighs a term by how rare it is in the user's whole bucket, so strangers move scores, though never what
     is found.
@@ -130,7 +130,7 @@ class WeaviateStore:
         async with self._deadline():
             await _all(self._write(batch) for objects in by_bucket.values() for batch in wire.batches(objects))
         if heads:
-            await self.put_heads(heads)
+            await self._write_heads(heads)
 
     async def delete(self, user: UserKey, memory_ids: Sequence[str]) -> None:
         """See `Store.delete`."""
@@ -143,31 +143,6 @@ class WeaviateStore:
                 if reply.failed:
                     # asked to name the reasons, 1.39 fails to answer at all when there is one
                     raise TransientError(f"Weaviate at {self.address} did not erase {reply.failed} memories")
-
-    async def put_heads(self, heads: Sequence[Head]) -> None:
-        """See `Store.put_heads`. Reads, compares and writes; not atomic."""
-        newest = newest_heads(heads)
-        now_s = asyncio.get_running_loop().time()
-        known = {user: revision for user in newest if (revision := self._known_revision(user, now_s)) is not None}
-        async with self._deadline():
-            stored = await self._stored_heads([user for user in newest if user not in known])
-            revisions = {user: head.revision for user, head in stored.items()} | known
-            newer = {user: head for user, head in newest.items() if head.revision >= revisions.get(user, 0)}
-            for user in newer:
-                self._known_heads.pop(user, None)  # unknown again, until all of this is written
-            await self._write(
-                [
-                    wire.batch_object(
-                        collection=self._heads,
-                        uuid=_head_uuid(user),
-                        properties={"record": HEADS.encode(head).decode()},
-                    )
-                    for user, head in newer.items()
-                ]
-            )
-        if len(self._known_heads) + len(newer) > MAX_KNOWN_HEADS:
-            self._known_heads.clear()
-        self._known_heads |= {user: (head.revision, now_s) for user, head in newer.items()}
 
     def _known_revision(self, user: UserKey, now_s: float) -> int | None:
         """The revision of the head that the store has, if this object wrote it a moment ago."""
@@ -272,6 +247,30 @@ class WeaviateStore:
                 raise object_error((error.error for error in errors), address=self.address)
             objects = [objects[error.index] for error in errors]
             await asyncio.sleep(delay_s)
+
+    async def _write_heads(self, heads: Sequence[Head]) -> None:
+        newest = newest_heads(heads)
+        now_s = asyncio.get_running_loop().time()
+        known = {user: revision for user in newest if (revision := self._known_revision(user, now_s)) is not None}
+        async with self._deadline():
+            stored = await self._stored_heads([user for user in newest if user not in known])
+            revisions = {user: head.revision for user, head in stored.items()} | known
+            newer = {user: head for user, head in newest.items() if head.revision >= revisions.get(user, 0)}
+            for user in newer:
+                self._known_heads.pop(user, None)  # unknown again, until all of this is written
+            await self._write(
+                [
+                    wire.batch_object(
+                        collection=self._heads,
+                        uuid=_head_uuid(user),
+                        properties={"record": HEADS.encode(head).decode()},
+                    )
+                    for user, head in newer.items()
+                ]
+            )
+        if len(self._known_heads) + len(newer) > MAX_KNOWN_HEADS:
+            self._known_heads.clear()
+        self._known_heads |= {user: (head.revision, now_s) for user, head in newer.items()}
 
     def _objects(self, user: UserKey, rows: Iterable[StoreRow]) -> list[Any]:
         bucket = self._bucket(user)

@@ -275,7 +275,7 @@ class TestWriting:
     async def test_nothing_to_do(self, store: Store) -> None:
         """Empty calls are fine."""
         await store.upsert([])
-        await store.put_heads([])
+        await store.upsert((), heads=[])
         await store.delete(MARIA, [])
 
         assert await store.heads([]) == {}
@@ -290,7 +290,7 @@ class TestUsers:
     async def test_isolation(self, store: Store) -> None:
         """No call about one user reads or touches another, however alike their names are."""
         await store.upsert([row(memory(user, n), "same words") for user in LOOK_ALIKES for n in (1, 2)])
-        await store.put_heads([head(user, revision=at) for at, user in enumerate(LOOK_ALIKES)])
+        await store.upsert((), heads=[head(user, revision=at) for at, user in enumerate(LOOK_ALIKES)])
 
         heads = await store.heads(LOOK_ALIKES)
         for at, user in enumerate(LOOK_ALIKES):
@@ -502,7 +502,7 @@ def head(user: UserKey = MARIA, **fields: Any) -> Head:
 
 
 class TestHeads:
-    """What `put_heads` and `heads` promise."""
+    """What writing and reading heads promises."""
 
     async def test_round_trip(self, store: Store) -> None:
         """A head comes back equal; users without one are left out."""
@@ -510,19 +510,19 @@ class TestHeads:
             revision=7, digest=bytes(range(16)), memories=3, forgets=2, fences=[Fence("conversation", 41, "c1")]
         )
 
-        await store.put_heads([written])
+        await store.upsert((), heads=[written])
 
         assert await store.heads([MARIA, UserKey("acme", "nobody")]) == {MARIA: written}
 
     async def test_never_older(self, store: Store) -> None:
         """A head never gives way to an older one, across calls or within one; the same one may be put again."""
-        await store.put_heads([head(revision=5, memories=5)])
+        await store.upsert((), heads=[head(revision=5, memories=5)])
 
-        await store.put_heads([head(revision=4, memories=4)])
+        await store.upsert((), heads=[head(revision=4, memories=4)])
         assert (await store.heads([MARIA]))[MARIA].memories == 5
-        await store.put_heads([head(revision=5, memories=5)])
+        await store.upsert((), heads=[head(revision=5, memories=5)])
         assert (await store.heads([MARIA]))[MARIA].memories == 5
-        await store.put_heads([head(revision=7, memories=7), head(revision=6, memories=6)])
+        await store.upsert((), heads=[head(revision=7, memories=7), head(revision=6, memories=6)])
         assert (await store.heads([MARIA]))[MARIA].memories == 7
 
     async def test_with_memories(self, store: Store) -> None:
@@ -540,7 +540,7 @@ class TestHeads:
     async def test_are_no_memories(self, store: Store) -> None:
         """Heads are not counted or found as memories, and survive the erasure of all of them."""
         await store.upsert([row(memory())])
-        await store.put_heads([head(revision=1)])
+        await store.upsert((), heads=[head(revision=1)])
 
         await store.delete(MARIA, [memory().memory_id])
 
@@ -552,7 +552,7 @@ class TestHeads:
         """Heads of a whole micro-batch are written and read in one call."""
         users = [UserKey("acme", f"u{n}") for n in range(1_200)]
 
-        await store.put_heads([head(user, revision=n) for n, user in enumerate(users)])
+        await store.upsert((), heads=[head(user, revision=n) for n, user in enumerate(users)])
 
         heads = await store.heads(users)
         assert [heads[user].revision for user in users] == list(range(1_200))
@@ -564,7 +564,7 @@ class TestOpening:
     async def test_reopened(self, store: Store) -> None:
         """What was written is there after the store was closed and opened again."""
         await store.upsert([row(memory())])
-        await store.put_heads([head(revision=1)])
+        await store.upsert((), heads=[head(revision=1)])
 
         await store.close()
         await store.open()

@@ -231,11 +231,11 @@ async def test_head_of_another_writer(settings: Settings) -> None:
     await ours.open()
     await theirs.open()
     try:
-        await ours.put_heads([Head(tenant=MARIA.tenant, user_id=MARIA.user_id, generation=1, revision=1)])
-        await theirs.put_heads([Head(tenant=MARIA.tenant, user_id=MARIA.user_id, generation=1, revision=5)])
+        await ours.upsert((), heads=[Head(tenant=MARIA.tenant, user_id=MARIA.user_id, generation=1, revision=1)])
+        await theirs.upsert((), heads=[Head(tenant=MARIA.tenant, user_id=MARIA.user_id, generation=1, revision=5)])
         await asyncio.sleep(weaviate_store.KNOWN_HEAD_S)
 
-        await ours.put_heads([Head(tenant=MARIA.tenant, user_id=MARIA.user_id, generation=1, revision=3)])
+        await ours.upsert((), heads=[Head(tenant=MARIA.tenant, user_id=MARIA.user_id, generation=1, revision=3)])
 
         assert (await theirs.heads([MARIA]))[MARIA].revision == 5
     finally:

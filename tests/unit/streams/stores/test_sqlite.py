@@ -183,7 +183,7 @@ async def test_a_name_with_nul_is_refused(store: SqliteStore) -> None:
     with pytest.raises(RefusedError, match="NUL"):
         await store.upsert([row(["a"], 1, UserKey("acme", "maria\x00peter"))])
     with pytest.raises(RefusedError, match="NUL"):
-        await store.put_heads([Head(tenant="acme", user_id="maria\x00", generation=1, revision=1)])
+        await store.upsert((), heads=[Head(tenant="acme", user_id="maria\x00", generation=1, revision=1)])
 
     assert await store.count() == 0
 
