@@ -9,7 +9,7 @@ from typing import cast
 
 from confluent_kafka import Message
 
-from streams.engine.batch_age import BatchAge
+from streams.engine.batch_pace import BatchPace
 from streams.engine.batch_size import BatchSize
 from streams.engine.chunk import Chunk, Lease, record_bytes
 
@@ -112,13 +112,13 @@ class MicroBatcher:
     Args:
         size: says at how many events a batch closes by count.
         max_bytes: closes by size.
-        age: says at which age of its oldest record a batch closes.
+        pace: says at which age of its oldest record a batch closes.
     """
 
-    def __init__(self, *, size: BatchSize, max_bytes: int, age: BatchAge) -> None:
+    def __init__(self, *, size: BatchSize, max_bytes: int, pace: BatchPace) -> None:
         self._size = size
         self._max_bytes = max_bytes
-        self._age = age
+        self._pace = pace
         self._waiting: dict[Lease, deque[Message]] = {}
         self._events = 0
         self._bytes = 0
@@ -153,10 +153,11 @@ class MicroBatcher:
             return None
         if self.full:
             return 0.0
-        return max(0.0, self._oldest_at_s + self._age.limit_s - now_s)
+        return max(0.0, self._pace.due_at_s(oldest_at_s=self._oldest_at_s) - now_s)
 
     def take(self, *, now_s: float) -> RawBatch:
         """The next batch; empty when nothing waits. Partitions give an equal share each, so none starves another."""
+        self._pace.taken(now_s=now_s)
         taken: dict[Lease, list[Message]] = {}
         events_left, bytes_left = self._size.max_events, self._max_bytes
         closed_by = CloseReason.AGE

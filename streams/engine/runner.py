@@ -18,6 +18,7 @@ import random
 from collections import deque
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -26,7 +27,7 @@ import structlog
 from schemas.codec import Codec
 from streams.clock import Clock
 from streams.engine.attempt import Attempt, Attempts
-from streams.engine.batch_age import BatchAge
+from streams.engine.batch_pace import BatchPace
 from streams.engine.batch_size import BatchSize
 from streams.engine.batcher import MicroBatcher, RawBatch
 from streams.engine.chunk import Chunk, Lease
@@ -96,8 +97,9 @@ class Runner:
         self._pauses = PauseWatch(settings.kafka.session_timeout, now_s=clock.monotonic_s())
         batch = settings.batch
         self._size = BatchSize(max_events=batch.max_events, latency_target=batch.latency_target)
-        self._age = BatchAge(batch.max_age * stage.patience)
-        self._batcher = MicroBatcher(size=self._size, max_bytes=batch.max_bytes, age=self._age)
+        leads = stage.spec.lane is not None
+        self._pace = BatchPace(batch.max_age, min_interval=batch.min_interval if leads else timedelta(0))
+        self._batcher = MicroBatcher(size=self._size, max_bytes=batch.max_bytes, pace=self._pace)
         self._attempts = Attempts(
             stage,
             codec=codec,
@@ -314,7 +316,7 @@ class Runner:
             self._end(batch, committed=True)
             took_s = self._clock.monotonic_s() - batch.since_s
             self._size.settled(events=len(batch.raw), took_s=took_s)
-            self._age.settled(took_s=took_s)
+            self._pace.settled(took_s=took_s)
             self._poller.release(batch.held_bytes)
 
     def _end(self, batch: OpenBatch, *, committed: bool) -> None:

@@ -146,10 +146,6 @@ class Stage(Protocol[E_co]):
     def dead_letters(self) -> bool:
         """Whether an event that fails alone may be dead-lettered; otherwise the stage stops and says so."""
 
-    @property
-    def patience(self) -> int:
-        """Times `batch.max_age` that its events wait for company: more than 1 where nobody waits for its results."""
-
     async def open(self) -> None:
         """Connect to what it needs, once, before any partition is assigned."""
 
@@ -198,7 +194,6 @@ class StatelessStage:
     """The parts of `Stage` that a stage without state, effects and clock leaves empty."""
 
     dead_letters = True
-    patience = 1
 
     async def open(self) -> None:
         """Nothing to connect."""

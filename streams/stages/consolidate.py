@@ -58,7 +58,6 @@ class Consolidate:
 
     spec = graph.stage(graph.StageName.CONSOLIDATE)
     dead_letters = True
-    patience = 1
 
     def __init__(
         self,

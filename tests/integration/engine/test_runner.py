@@ -121,21 +121,19 @@ async def test_a_batch_writes_its_ledger_entries_to_its_lowest_partition(
         assert {standing_in for standing_in, _ in entries} == {min(about)}
 
 
-async def test_events_of_a_patient_stage_wait_for_company(
+async def test_a_stage_that_opens_a_lane_takes_one_batch_an_interval(
     settings: Settings, run: Callable[..., Any], publish: Callable[..., list[Turn]], follower: LogFollower
 ) -> None:
-    """What comes within its patience goes into one batch, although the plain age would have closed several."""
-
-    class Patient(Copies):
-        patience = 100
-
-    worker = await run(Patient(), settings.replace("batch", max_age=timedelta(milliseconds=20)))
-    for n in range(5):
+    """What comes after a rest goes at once; what comes within the interval behind it goes together."""
+    settings = settings.replace("batch", max_age=timedelta(milliseconds=20), min_interval=timedelta(seconds=2))
+    worker = await run(Copies(), settings)
+    for n in range(6):
         publish([f"turn {n}"])
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.2)
+    assert worker.runner.progress.batches == 1, "the first event did not go at once"
     history = await settled(follower)
     assert copied(history) == in_log_order(history)
-    assert worker.runner.progress.batches == 1
+    assert worker.runner.progress.batches == 2
 
 
 async def test_a_poison_event_is_isolated_and_its_neighbours_are_applied(

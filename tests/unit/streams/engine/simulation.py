@@ -28,7 +28,7 @@ from topology import graph, topics
 SPEC = graph.stage(graph.StageName.RECORD)
 PARTITIONS = 3
 SETTINGS = Settings(
-    batch=BatchSettings(max_events=7, max_age=timedelta(0), max_open_batches=3),
+    batch=BatchSettings(max_events=7, max_age=timedelta(0), min_interval=timedelta(0), max_open_batches=3),
     retry=RetrySettings(first_delay=timedelta(0), max_delay=timedelta(0)),
 )
 
@@ -141,7 +141,6 @@ class Counting:
 
     spec = SPEC
     dead_letters = True
-    patience = 1
 
     def __init__(self, log: Log, faults: Faults) -> None:
         self._log = log

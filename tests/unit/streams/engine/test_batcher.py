@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from raw_records import raw_batch, raw_record
 
-from streams.engine.batch_age import BatchAge
+from streams.engine.batch_pace import BatchPace
 from streams.engine.batch_size import BatchSize
 from streams.engine.batcher import CloseReason, MicroBatcher, RawBatch
 from streams.engine.chunk import RECORD_OVERHEAD_BYTES, Chunk, Lease, record_bytes
@@ -14,7 +14,7 @@ from streams.engine.chunk import RECORD_OVERHEAD_BYTES, Chunk, Lease, record_byt
 
 def batcher(max_events: int = 10, max_bytes: int = 100_000, max_age_ms: int = 20) -> MicroBatcher:
     size = BatchSize(max_events=max_events, latency_target=timedelta(0))
-    return MicroBatcher(size=size, max_bytes=max_bytes, age=BatchAge(timedelta(milliseconds=max_age_ms)))
+    return MicroBatcher(size=size, max_bytes=max_bytes, pace=BatchPace(timedelta(milliseconds=max_age_ms)))
 
 
 def chunk(lease: Lease, sizes: list[int], first: int = 0) -> Chunk:
