@@ -82,10 +82,11 @@ def hold_batches_on_all_partitions(worker: WatchedWorker, stage: StageName, part
     hold_file(worker.journal, stage).touch()
 
     def open_partitions() -> set[int]:
-        held_since_ns = min((entry.at_ns for entry in worker.own(Deed.HOLDING)), default=None)
-        if held_since_ns is None:
+        if not worker.own(Deed.HOLDING):
             return set()
-        later = [entry for entry in worker.own(Deed.DECIDING) if entry.at_ns > held_since_ns]
-        return {part.partition for entry in (*worker.own(Deed.HOLDING), *later) for part in entry.parts}
+        # A stage with as many open batches as it may have decides no more: what it had decided before counts as well.
+        committed = {part.partition: part.last_offset for entry in worker.own(Deed.COMMITTED) for part in entry.parts}
+        decided = [part for entry in worker.own(Deed.DECIDING) for part in entry.parts]
+        return {part.partition for part in decided if part.last_offset > committed.get(part.partition, -1)}
 
     worker.wait_for(lambda: len(open_partitions()) == partitions, "open batches on all partitions", timeout_s=30)
