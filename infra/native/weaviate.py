@@ -69,6 +69,9 @@ class Weaviate(Part):
             "DISABLE_TELEMETRY": "true",
             "GO_PROFILING_DISABLE": "true",  # else a debug listener on port 6060 of all addresses
             "GOMEMLIMIT": "1GiB",  # about 130 MB resident when empty
+            # Rubbish may grow to four times what is alive, within that limit; by default to as much, and collecting it
+            # was a fifth of Weaviate's processor time (`make bench-pipeline`: 136 -> 109 us a turn).
+            "GOGC": "400",
             "LOG_LEVEL": "warning",
         }
 
