@@ -9,6 +9,7 @@ batches, and events wait for company once and not six times.
 Measured against stages that each wait as long as their own batches take: decision D-24.
 """
 
+import math
 from datetime import timedelta
 
 _MOST = 10
@@ -33,12 +34,11 @@ class BatchPace:
         self._max_age_s = max_age.total_seconds()
         self._min_interval_s = min_interval.total_seconds()
         self._interval_s = self._min_interval_s
-        self._taken_at_s: float | None = None
+        self._taken_at_s = -math.inf
 
     def due_at_s(self, *, oldest_at_s: float) -> float:
         """When the batch closes whose oldest event came then."""
-        aged_at_s = oldest_at_s + self._max_age_s
-        return aged_at_s if self._taken_at_s is None else max(aged_at_s, self._taken_at_s + self._interval_s)
+        return max(oldest_at_s + self._max_age_s, self._taken_at_s + self._interval_s)
 
     def taken(self, *, now_s: float) -> None:
         """A batch was taken."""

@@ -47,9 +47,9 @@ _PASSING = frozenset(
 class SqliteStore:
     """One generation of memories and heads in one SQLite file.
 
-    Guarantees: a write is on disk when it returns; an `upsert` is all or nothing; an older revision
-    never replaces a newer one, whoever writes it. A call that runs into its timeout while it waits its turn does
-    nothing; one that is already running may still take effect, which is harmless since all calls may be repeated.
+    Guarantees: a write is on disk when it returns; an `upsert` is all or nothing; an older revision never replaces a
+    newer one, whoever writes it. A call that runs into its timeout while it waits its turn does nothing; one that is
+    already running may still take effect, which is harmless since all calls may be repeated.
 
     Erased content is overwritten in the tables at once. FTS5 keeps the terms of erased memories in its index, out of
     reach of any query, until segments merge: a purge does that within `PURGE_DELAY_S` or when the store is closed, and

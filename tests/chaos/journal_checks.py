@@ -132,6 +132,19 @@ def check_zombie(entries: Sequence[Entry], *, pid: int) -> list[str]:
     return findings
 
 
+def unsettled(parts: Iterable[Part], committed: Iterable[Entry]) -> list[Part]:
+    """Those of a stage's parts that reach beyond these commits of it, which are in the order of time."""
+    reached = {part.partition: part.last_offset for entry in committed for part in entry.parts}
+    return [part for part in parts if part.last_offset > reached.get(part.partition, -1)]
+
+
+def open_parts(entries: Sequence[Entry], *, pid: int, stage: StageName) -> list[Part]:
+    """What a process has taken and not committed in a stage."""
+    own = [entry for entry in entries if entry.pid == pid and entry.stage is stage]
+    decided = (part for entry in own if entry.deed is Deed.DECIDING for part in entry.parts)
+    return unsettled(decided, (entry for entry in own if entry.deed is Deed.COMMITTED))
+
+
 def repeated_effects(entries: Sequence[Entry], stage: StageName) -> int:
     """How many batches of a stage began an effect on records on which one had been begun before."""
     own = [entry for entry in entries if entry.stage is stage]

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from chaos.fate import REVOKED, REVOKING, Fate
 from chaos.journal import Deed, hold_file
-from chaos.journal_checks import check_effects
+from chaos.journal_checks import check_effects, open_parts
 from chaos.steady_load import SteadyLoad
 from chaos.verdict import assert_nothing_lost_or_doubled
 from chaos.watched import WatchedWorker
@@ -85,8 +85,6 @@ def hold_batches_on_all_partitions(worker: WatchedWorker, stage: StageName, part
         if not worker.own(Deed.HOLDING):
             return set()
         # A stage with as many open batches as it may have decides no more: what it had decided before counts as well.
-        committed = {part.partition: part.last_offset for entry in worker.own(Deed.COMMITTED) for part in entry.parts}
-        decided = [part for entry in worker.own(Deed.DECIDING) for part in entry.parts]
-        return {part.partition for part in decided if part.last_offset > committed.get(part.partition, -1)}
+        return {part.partition for part in open_parts(worker.entries(), pid=worker.pid, stage=stage)}
 
     worker.wait_for(lambda: len(open_partitions()) == partitions, "open batches on all partitions", timeout_s=30)

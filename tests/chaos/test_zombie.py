@@ -15,7 +15,7 @@ from datetime import timedelta
 import pytest
 from chaos.fate import CALLING, PERFORMING, Fate
 from chaos.journal import Deed, Entry, Part
-from chaos.journal_checks import afterlife, check_zombie, stale_writes
+from chaos.journal_checks import afterlife, check_zombie, open_parts, stale_writes, unsettled
 from chaos.moves import generate_moves
 from chaos.steady_load import SteadyLoad
 from chaos.verdict import assert_nothing_lost_or_doubled
@@ -156,7 +156,10 @@ class ZombieRun:
         async with SteadyLoad(self.settings, generate_moves(seed, users=12, moves=3000)) as load:
             left = await self._freeze()
             await self._wait_for_survivor(
-                lambda: settled_by(self._survivor.own(Deed.COMMITTED), self._fate.stage, left), "what the zombie left"
+                lambda: (
+                    not unsettled(left, (e for e in self._survivor.own(Deed.COMMITTED) if e.stage is self._fate.stage))
+                ),
+                "what the zombie left",
             )
             await load.wait_for_more(300)
         await asyncio.to_thread(self._follower.wait_until_drained, timeout_s=90)
@@ -183,7 +186,7 @@ class ZombieRun:
         await asyncio.to_thread(
             self.zombie.wait_for, lambda: bool(self.zombie.own(Deed.MET_FATE)), "its fate", timeout_s=60
         )
-        left = open_parts(self.zombie.entries(), self.zombie.pid, self._fate.stage)
+        left = open_parts(self.zombie.entries(), pid=self.zombie.pid, stage=self._fate.stage)
         assert left, "nothing was open when the worker froze"
         return left
 
@@ -239,22 +242,6 @@ def thaw_and_wait(zombie: WatchedWorker) -> None:
     )
 
 
-def open_parts(entries: list[Entry], pid: int, stage: StageName) -> list[Part]:
-    """What a process had taken and not committed in a stage."""
-    own = [entry for entry in entries if entry.pid == pid and entry.stage is stage]
-    committed = {part for entry in own if entry.deed is Deed.COMMITTED for part in entry.parts}
-    return [part for entry in own if entry.deed is Deed.DECIDING for part in entry.parts if part not in committed]
-
-
 def assigned_since(assigned: list[Entry], stage: StageName, since_ns: int) -> set[int]:
     """Partitions that were assigned later than that."""
     return {part.partition for e in assigned if e.stage is stage and e.at_ns > since_ns for part in e.parts}
-
-
-def settled_by(committed: list[Entry], stage: StageName, parts: list[Part]) -> bool:
-    """Whether these commits reach behind all of these records."""
-    reached: dict[int, int] = {}
-    for entry in committed:
-        if entry.stage is stage:
-            reached |= {part.partition: part.last_offset for part in entry.parts}
-    return all(reached.get(part.partition, -1) >= part.last_offset for part in parts)

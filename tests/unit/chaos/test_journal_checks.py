@@ -11,6 +11,7 @@ from chaos.journal_checks import (
     check_effects,
     check_not_settled_again,
     check_zombie,
+    open_parts,
     repeated_effects,
     stale_writes,
 )
@@ -223,3 +224,17 @@ def test_a_zombie_that_commits_is_found() -> None:
     entries = journal(*ZOMBIE, (FIRST, Deed.COMMITTED, 8, 12))
 
     assert check_zombie(entries, pid=FIRST) == ["index 0: the zombie committed up to 12"]
+
+
+def test_what_is_open_was_taken_and_lies_behind_the_commits() -> None:
+    """Of the process and stage asked about alone; a batch that was decided again counts once it has committed."""
+    entries = journal(
+        *settled(FIRST, 0, 7),
+        (FIRST, Deed.DECIDING, 8, 9),
+        (FIRST, Deed.DECIDING, 10, 12),
+        (SECOND, Deed.DECIDING, 20, 21),
+    )
+
+    assert open_parts(entries, pid=FIRST, stage=INDEX) == [Part(0, 8, 9), Part(0, 10, 12)]
+    assert open_parts(entries, pid=FIRST, stage=StageName.EMBED) == []
+    assert open_parts([*entries, *journal((FIRST, Deed.COMMITTED, 8, 12))], pid=FIRST, stage=INDEX) == []
