@@ -217,13 +217,13 @@ async def _check_count(settings: Settings, probe: IndexedProbe) -> None:
 @click.option("--stack", type=click.Choice(["light", "full", "both"]), default="both", show_default=True)
 @click.option("--turns", type=click.IntRange(min=100), default=20_000, show_default=True, help="Size of the backlog.")
 @click.option("--users", type=click.IntRange(min=1), default=1_000, show_default=True)
-@click.option("--warmup", type=click.IntRange(min=100), default=5_000, show_default=True, help="Turns before it.")
+@click.option("--warmup", type=click.IntRange(min=100), default=20_000, show_default=True, help="Turns before it.")
 @click.option(
     "--processes", type=click.Choice([str(n) for n in workers.SPLITS]), default="3", show_default=True, help="Workers."
 )
 @click.option("--load", "load_s", type=click.FloatRange(1, 20), default=12, show_default=True, help="Seconds of load.")
 @click.option(
-    "--load-ratio", type=click.FloatRange(0.01, 1), default=0.2, show_default=True, help="Share of the drain's rate."
+    "--load-ratio", type=click.FloatRange(0.01, 1), default=0.7, show_default=True, help="Share of the drain's rate."
 )
 @click.option("--max-events", type=click.IntRange(min=1), help="Of a micro-batch; default: the worker's own.")
 @click.option("--out", metavar="FILE", help="Also write the JSON form here.")

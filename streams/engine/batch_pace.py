@@ -12,7 +12,7 @@ Measured against stages that each wait as long as their own batches take: decisi
 import math
 from datetime import timedelta
 
-_MOST = 10
+_MOST = 5
 """Times `min_interval`: one stall (a broker that restarts) must not hold up the next batch."""
 
 _SHARE = 2
@@ -23,7 +23,7 @@ class BatchPace:
     """When the next batch of one stage may close by age.
 
     Laws (property-tested): events of a stage that was at rest wait for `max_age`; two batches that close by age are
-    `min_interval` apart, at the least, and no batch waits for more than ten times that.
+    `min_interval` apart, at the least, and no batch waits for more than five times that.
 
     Args:
         max_age: for so long the oldest event waits for company in any case.

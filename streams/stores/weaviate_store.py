@@ -1,7 +1,6 @@
 """The production store: Weaviate, one collection a generation, hash buckets of users as its tenants."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, TypeVar
@@ -123,12 +122,15 @@ class WeaviateStore:
             self._known_heads.clear()
 
     async def upsert(self, rows: Sequence[StoreRow], *, heads: Sequence[Head] = ()) -> None:
-        """See `Store.upsert`. One request a bucket; after an error some rows may be written, and others not."""
-        by_bucket: dict[str, list[Any]] = defaultdict(list)
-        for user, newest in newest_rows(rows, dimensions=self._dimensions).items():
-            by_bucket[self._bucket(user)] += self._objects(user, newest.values())
+        """See `Store.upsert`. One request for all buckets; after an error some rows may be written, and others not.
+
+        The order of objects is that of their users, and a request goes over all buckets: 16 requests for 600 rows, one
+        a bucket, took a tenth to a fifth more of Weaviate's processor time and a quarter more of ours.
+        """
+        newest = newest_rows(rows, dimensions=self._dimensions)
+        objects = [item for user, of_user in newest.items() for item in self._objects(user, of_user.values())]
         async with self._deadline():
-            await _all(self._write(batch) for objects in by_bucket.values() for batch in wire.batches(objects))
+            await _all(self._write(batch) for batch in wire.batches(objects))
         if heads:
             await self._write_heads(heads)
 

@@ -125,12 +125,14 @@ async def test_a_stage_that_opens_a_lane_takes_one_batch_an_interval(
     settings: Settings, run: Callable[..., Any], publish: Callable[..., list[Turn]], follower: LogFollower
 ) -> None:
     """What comes after a rest goes at once; what comes within the interval behind it goes together."""
-    settings = settings.replace("batch", max_age=timedelta(milliseconds=20), min_interval=timedelta(seconds=2))
+    settings = settings.replace("batch", max_age=timedelta(milliseconds=20), min_interval=timedelta(seconds=4))
     worker = await run(Copies(), settings)
-    for n in range(6):
+    publish(["turn 0"])
+    await worker.until(lambda: worker.runner.progress.batches == 1, within_s=3.0)
+    for n in range(1, 6):
         publish([f"turn {n}"])
-        await asyncio.sleep(0.2)
-    assert worker.runner.progress.batches == 1, "the first event did not go at once"
+        await asyncio.sleep(0.1)
+    assert worker.runner.progress.batches == 1, "what came within the interval did not wait for its end"
     history = await settled(follower)
     assert copied(history) == in_log_order(history)
     assert worker.runner.progress.batches == 2
