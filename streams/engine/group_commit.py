@@ -63,7 +63,7 @@ class GroupCommit:
             ready.append((batch, batch.attempt))
         try:
             await self._commit(ready)
-        except TransientError:
+        except (TransientError, FencedError):
             raise
         except Exception:
             if len(ready) == 1:
