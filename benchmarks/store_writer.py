@@ -20,7 +20,7 @@ from topology import topics
 T = TypeVar("T")
 
 _NAMESPACE = "bench-writer."
-"""Another namespace is another collection in Weaviate; SQLite gets a file of its own."""
+"""Another namespace is another collection in Weaviate, and another file of SQLite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +76,6 @@ async def write_alone(settings: Settings, rows: Sequence[StoreRow]) -> Written:
         WaitError: the store does not hold them afterwards.
     """
     settings = settings.replace("kafka", namespace=_NAMESPACE)
-    if settings.store.kind == "sqlite":
-        settings = settings.replace("store", path=f"{settings.store.path}.writer")
     batch = settings.batch.max_events
     store = create_store(settings, dimensions=create_embedder().dimensions)
     await store.open()

@@ -3,7 +3,8 @@
 ```
 MemstreamError
 ├── TransientError(retry_after)   wait and try again; nothing is lost, nothing is skipped
-│   └── RateLimitedError          the same, but it is backpressure: it spends no retry budget
+│   ├── RateLimitedError          the same, but it is backpressure: it spends no retry budget
+│   └── AwayError                 the same, but nothing answers at all: commands exit 3
 ├── PoisonError(reason)           this event, and no other, cannot be handled: it is dead-lettered
 ├── FencedError                   another instance has taken over: stop using what is fenced, at once
 ├── RefusedError                  the world must change first: the partition stops and says so
@@ -38,6 +39,10 @@ class TransientError(MemstreamError):
 
 class RateLimitedError(TransientError):
     """The other side asks us to slow down (429): backpressure, not failure."""
+
+
+class AwayError(TransientError):
+    """No Kafka broker answers at the addresses we have."""
 
 
 class PoisonError(MemstreamError):

@@ -6,9 +6,10 @@ the environment are in seconds.
 """
 
 import dataclasses
+import difflib
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ FOREIGN_NAMES = frozenset({"MEMSTREAM_HOME", "MEMSTREAM_CACHE", "MEMSTREAM_TOOLC
 
 SECRET = {"secret": True}
 MAY_BE_ZERO = {"min": 0}
+PORT_OR_NONE = {"min": 0, "max": 65_535}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,8 @@ class Group:
             value, least = getattr(self, f.name), f.metadata.get("min", 1)
             if isinstance(value, int) and value < least:
                 raise ValueError(f"{f.name} is at least {least}, not {value}")
+            if isinstance(value, int) and value > f.metadata.get("max", value):
+                raise ValueError(f"{f.name} is at most {f.metadata['max']}, not {value}")
             if isinstance(value, timedelta) and value < timedelta(0):
                 raise ValueError(f"{f.name} is a duration and not negative")
             if isinstance(value, float) and not 0 < value <= 1:
@@ -216,7 +220,7 @@ class HealthSettings(Group):
     """
 
     host: str = "127.0.0.1"
-    port: int = field(default=0, metadata=MAY_BE_ZERO)
+    port: int = field(default=0, metadata=PORT_OR_NONE)
     stuck_after: timedelta = timedelta(minutes=5)
     unready_after: timedelta = timedelta(seconds=15)
     blocked_after: timedelta = timedelta(seconds=10)
@@ -271,8 +275,9 @@ def from_environment(environment: Mapping[str, str], defaults: Settings | None =
             continue
         if name not in known:
             raise UsageError(
-                f"unknown setting {name} in the environment",
-                next_step=f"known settings: {', '.join(sorted(known))}",
+                f"unknown setting {name}",
+                next_step=f"did you mean {' or '.join(difflib.get_close_matches(name, known, cutoff=0.0))}? "
+                "streams/settings.py says what each is",
             )
         group_name, field_name, hint = known[name]
         try:
@@ -298,14 +303,20 @@ def _to_text(value: Any) -> str:
     return str(value.total_seconds()) if isinstance(value, timedelta) else str(value)
 
 
+_NUMBERS: dict[Any, tuple[Callable[[str], Any], str]] = {
+    timedelta: (lambda text: timedelta(seconds=float(text)), "a number of seconds"),
+    float: (float, "a number"),
+    int: (int, "a whole number"),
+}
+
+
 def _from_text(text: str, hint: Any) -> Any:
-    if hint is timedelta:
-        seconds = float(text)
-        return timedelta(seconds=seconds)
-    if hint is float:
-        return float(text)
-    if hint is int:
-        return int(text)
+    if hint in _NUMBERS:
+        number, what = _NUMBERS[hint]
+        try:
+            return number(text)
+        except ValueError:
+            raise ValueError(f"not {what}") from None
     if hint is Path:
         return Path(text)
     if typing.get_origin(hint) is Literal:

@@ -1,14 +1,15 @@
 """What all commands share: where settings come from, how errors look, what exit codes mean.
 
 Settings come, in this order, from the command's options, the environment, and the stack that `memstream dev` or
-`memstream stack up` started. Errors go to standard error as `error: ...` and `next: ...`, results to standard output.
+`memstream stack up` started; from the stack only when no other Kafka is named. Errors go to standard error as
+`error: ...` and `next: ...`, results to standard output.
 """
 
 import asyncio
 import functools
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import click
@@ -16,7 +17,7 @@ import msgspec
 
 from infra.native import state as stack_state
 from infra.native.errors import StackError
-from streams.errors import MemstreamError, TransientError, UsageError
+from streams.errors import AwayError, MemstreamError, TransientError, UsageError
 from streams.settings import Settings, environment_name, from_environment
 from topology.provision import KafkaAwayError, ProvisionError
 from topology.topics import LAPTOP_PARTITIONS
@@ -27,6 +28,7 @@ EXIT_NOTHING_THERE = 3
 EXIT_INTERRUPTED = 130
 
 NO_STACK_NEXT = "start one with `memstream dev` (or `memstream stack up`), or set MEMSTREAM_KAFKA_BOOTSTRAP_SERVERS"
+KAFKA_AWAY_NEXT = "start it (`memstream dev`, `memstream stack up`) or name another with --bootstrap-servers"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,7 +53,7 @@ def settings_options(command: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         options: dict[str, Any] = kwargs
-        given = dict(a.partition("=")[::2] for a in options.pop("assignments"))
+        given = dict(_assignment(text) for text in options.pop("assignments"))
         bootstrap_servers, namespace = options.pop("bootstrap_servers"), options.pop("namespace")
         if bootstrap_servers is not None:
             given["kafka.bootstrap_servers"] = bootstrap_servers
@@ -75,13 +77,20 @@ def resolve(given: dict[str, str]) -> Settings:
     environment = dict(os.environ)
     for name, text in given.items():
         group, dot, field = name.partition(".")
-        if not dot:
+        if not dot or not field:
             raise UsageError(f"--set {name}: not GROUP.NAME=VALUE", next_step="for example --set store.kind=weaviate")
         environment[environment_name(group, field)] = text
-    settings = from_environment(environment, defaults=from_stack(Settings()))
+    settings = from_environment(environment, defaults=_from_stack(environment))
     if not settings.kafka.bootstrap_servers:
         raise NothingThereError("no stack is running and no Kafka is named", next_step=NO_STACK_NEXT)
     return settings
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"--set {text}: not GROUP.NAME=VALUE", next_step="for example --set store.kind=weaviate")
+    return name, value
 
 
 def find_settings() -> Settings:
@@ -93,10 +102,16 @@ def find_settings() -> Settings:
     return resolve({})
 
 
-def from_stack(settings: Settings) -> Settings:
-    """Settings completed by the running stack, if there is one."""
+def _from_stack(environment: Mapping[str, str]) -> Settings:
+    """What the running stack says, if there is one and nobody names another Kafka.
+
+    Another log has another store: what belongs to the stack's log must not be searched, written or mended for it.
+    """
     stack = stack_state.find()
-    return settings if stack is None else stack_settings(settings, stack)
+    if stack is None or stack.kafka is None:
+        return Settings()
+    named = environment.get(environment_name("kafka", "bootstrap_servers"), "")
+    return stack_settings(Settings(), stack) if named in {"", stack.kafka.bootstrap_servers} else Settings()
 
 
 def stack_settings(settings: Settings, stack: stack_state.StackState) -> Settings:
@@ -142,6 +157,8 @@ def reports_errors(command: Callable[P, T]) -> Callable[P, T]:
             fail(str(error), next_step=error.next_step, code=EXIT_NOTHING_THERE)
         except UsageError as error:
             fail(str(error), next_step=error.next_step, code=EXIT_USAGE)
+        except AwayError as error:
+            fail(str(error), next_step=KAFKA_AWAY_NEXT, code=EXIT_NOTHING_THERE)
         except TransientError as error:
             fail(
                 str(error),

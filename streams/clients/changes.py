@@ -12,7 +12,7 @@ from schemas.codec import DecodeError
 from schemas.memory import MemoryChange
 from streams.clients.log_scan import LogScan
 from streams.engine import kafka
-from streams.errors import TransientError
+from streams.errors import TransientError, UsageError
 from streams.settings import Settings
 from topology import topics
 
@@ -63,7 +63,7 @@ class MemoryChanges:
         """Iterate; leaving the loop closes the connection.
 
         Raises:
-            UsageError: the topic does not exist.
+            UsageError: the topic does not exist, or has nothing to start from where it should.
             TransientError: the broker is away.
         """
         loop = asyncio.get_running_loop()
@@ -90,6 +90,8 @@ class MemoryChanges:
     def _begin(self, consumer: Consumer) -> dict[int, int]:
         # With open transactions: a commit that was acknowledged just now is not yet behind the last stable offset.
         bounds = LogScan(self._settings.kafka, client_id="memstream.changes").bounds(topics.CHANGES, with_open=True)
+        if isinstance(self._start, dict):
+            _check_starts(self._start, bounds)
         places = [TopicPartition(self._topic, partition, self._start_offset(partition)) for partition in sorted(bounds)]
         consumer.assign(places)
         if self._follow:
@@ -115,6 +117,21 @@ class MemoryChanges:
         if not isinstance(event, MemoryChange):
             return None
         return PlacedChange(event, message.partition() or 0, message.offset() or 0)
+
+
+def _check_starts(starts: dict[int, int], bounds: dict[int, range]) -> None:
+    for partition, offset in starts.items():
+        if partition not in bounds:
+            raise UsageError(
+                f"there is no partition {partition} to start in",
+                next_step=f"{topics.CHANGES.name} has partitions {min(bounds)} to {max(bounds)}",
+            )
+        kept = bounds[partition]
+        if offset >= 0 and not kept.start <= offset <= kept.stop:
+            raise UsageError(
+                f"partition {partition} cannot be read from offset {offset} on",
+                next_step=f"it has offsets {kept.start} to {kept.stop}; or start at the beginning",
+            )
 
 
 def _fetch(consumer: Consumer) -> list[Message]:

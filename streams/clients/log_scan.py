@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # the client does not export it by name
 
 from streams.engine import kafka
-from streams.errors import TransientError, UsageError
+from streams.errors import AwayError, TransientError, UsageError
 from streams.settings import KafkaSettings
 from topology.topics import TopicSpec
 
@@ -64,13 +64,15 @@ class LogScan:
 
         Raises:
             UsageError: the topic does not exist.
-            TransientError: the broker is away.
+            AwayError: no broker answers.
+            TransientError: the broker does not answer in time.
         """
         name = self.name(spec)
         try:
             metadata = self.admin.list_topics(name, timeout=_ANSWER_TIMEOUT_S).topics[name]
         except KafkaException as error:
-            raise TransientError(f"Kafka: {error.args[0].str()}") from error
+            where = self.settings.bootstrap_servers
+            raise AwayError(f"Kafka at {where} does not answer: {error.args[0].str()}") from error
         if metadata.error is not None:
             raise UsageError(
                 f"topic {name}: {metadata.error.str()}",

@@ -12,10 +12,10 @@ Measured against stages that each wait as long as their own batches take: decisi
 import math
 from datetime import timedelta
 
-_MOST = 5
-"""Times `min_interval`: one stall (a broker that restarts) must not hold up the next batch."""
+_MOST_TIMES = 5
+"""Of `min_interval`: one stall (a broker that restarts) must not hold up the next batch."""
 
-_SHARE = 2
+_TIMES_TOOK = 2
 """An interval is so many times as long as a batch takes: a machine that is busy with other things gets fewer."""
 
 
@@ -23,7 +23,7 @@ class BatchPace:
     """When the next batch of one stage may close by age.
 
     Laws (property-tested): events of a stage that was at rest wait for `max_age`; two batches that close by age are
-    `min_interval` apart, at the least, and no batch waits for more than five times that.
+    `min_interval` apart, at the least, and none waits for more than five times that, or for its `max_age`.
 
     Args:
         max_age: for so long the oldest event waits for company in any case.
@@ -46,4 +46,4 @@ class BatchPace:
 
     def settled(self, *, took_s: float) -> None:
         """A batch is over, so long after it was taken."""
-        self._interval_s = min(max(_SHARE * took_s, self._min_interval_s), _MOST * self._min_interval_s)
+        self._interval_s = min(max(_TIMES_TOOK * took_s, self._min_interval_s), _MOST_TIMES * self._min_interval_s)

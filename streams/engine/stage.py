@@ -183,7 +183,7 @@ class Stage(Protocol[E_co]):
         """Let later decisions build on this one."""
 
     def due(self, *, at_end: frozenset[int]) -> list[Output]:
-        """What the clock asks to be published to the log; called about once a second.
+        """What the clock asks to be published to the log; called about twice a second.
 
         Args:
             at_end: partitions of which everything has been consumed and committed.

@@ -25,7 +25,7 @@ def create_store(settings: Settings, *, dimensions: int) -> Store:
         if not settings.store.path:
             raise UsageError("no SQLite file is configured", next_step="set MEMSTREAM_STORE_PATH")
         return SqliteStore(
-            sqlite_file(Path(settings.store.path), generation=settings.worker.generation),
+            sqlite_file(settings),
             dimensions=dimensions,
             generation=settings.worker.generation,
             timeout=settings.store.timeout,
@@ -47,6 +47,12 @@ def create_store(settings: Settings, *, dimensions: int) -> Store:
     )
 
 
-def sqlite_file(path: Path, *, generation: int) -> Path:
-    """The file of a generation: the configured path for the first, one beside it for each later one."""
-    return path if generation == 1 else path.with_name(f"{path.stem}.g{generation}{path.suffix}")
+def sqlite_file(settings: Settings) -> Path:
+    """The file of a namespace and generation: the configured path for the first of none, others beside it.
+
+    An installation that shared the file of another would take that one's memories for strays, and `verify --repair`
+    would delete them.
+    """
+    path, generation = Path(settings.store.path), settings.worker.generation
+    name = path.name if generation == 1 else f"{path.stem}.g{generation}{path.suffix}"
+    return path.with_name(settings.kafka.namespace + name)

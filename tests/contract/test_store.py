@@ -23,7 +23,7 @@ from schemas.memory import Fence, Head, Memory
 from streams.errors import BugError, RefusedError, TransientError
 from streams.settings import Settings
 from streams.stores import sqlite_layout, weaviate_layout
-from streams.stores.factory import create_store
+from streams.stores.factory import create_store, sqlite_file
 from streams.stores.protocol import Store, StoreRow
 from topology.keys import alias_name, bucket_of, collection_name
 
@@ -621,7 +621,7 @@ class TestOpening:
         """A file or a collection that memstream did not make is refused and left alone."""
         foreign = settings.replace("worker", generation=3)
         if settings.store.kind == "sqlite":
-            path = Path(settings.store.path).with_name("memories.g3.db")
+            path = sqlite_file(foreign)
             path.write_bytes(b"something else entirely" * 100)
             with pytest.raises(RefusedError, match="no SQLite file"):
                 await create_store(foreign, dimensions=DIMENSIONS).open()
@@ -652,7 +652,7 @@ class TestFailing:
                 await other.open()
         else:
             await other.open()
-            with locked(settings.store.path), pytest.raises(TransientError, match="busy"):
+            with locked(str(sqlite_file(settings))), pytest.raises(TransientError, match="busy"):
                 await other.upsert([row(memory())])
             await other.upsert([row(memory())])  # the lock is gone, and so is the error
             await other.close()

@@ -71,6 +71,10 @@ def test_changes_go_on_from_a_place(
     partition, _, offset = shown[2].rpartition("  ")[2].partition(":")
     rest = memstream("changes", "--from", f"{partition}:{offset}").stdout.decode().splitlines()
     assert rest == shown[2:]
+    for place, valid in (("99:0", "partitions 0 to 3"), (f"{partition}:99999", "it has offsets 0 to ")):
+        refused = memstream("changes", "--from", place)
+        assert (refused.returncode, refused.stdout) == (2, b"")
+        assert valid in refused.stderr.decode()
 
 
 def test_following_shows_what_comes_later(memstream: Command, start_worker: StartWorker, settings: Settings) -> None:

@@ -19,7 +19,7 @@ from streams.clients.publisher import ConversationPublisher
 from streams.clients.status import Status
 from streams.embedders.factory import create_embedder
 from streams.settings import Settings
-from streams.stores.factory import create_store
+from streams.stores.factory import create_store, sqlite_file
 from streams.stores.protocol import Store
 from topology import topics
 
@@ -80,7 +80,7 @@ def assert_found(memstream: Command, number: int) -> None:
 def wipe(settings: Settings) -> None:
     """Remove the store's file, as a lost disk does."""
     for suffix in ("", "-wal", "-shm"):
-        Path(settings.store.path + suffix).unlink(missing_ok=True)
+        Path(f"{sqlite_file(settings)}{suffix}").unlink(missing_ok=True)
 
 
 async def with_store(settings: Settings, work: Any) -> None:
@@ -141,7 +141,7 @@ def test_a_store_restored_from_an_older_copy_is_brought_up_to_date(
     worker = start_worker()
     settled()
     older = tmp_path / "older.db"
-    with sqlite3.connect(settings.store.path) as live, sqlite3.connect(older) as copy:
+    with sqlite3.connect(sqlite_file(settings)) as live, sqlite3.connect(older) as copy:
         live.backup(copy)
     old = verified(memstream)
     publish(memstream, range(300, 450))
@@ -151,7 +151,7 @@ def test_a_store_restored_from_an_older_copy_is_brought_up_to_date(
     worker.stop()
 
     wipe(settings)
-    older.rename(settings.store.path)
+    older.rename(sqlite_file(settings))
     damaged = verified(memstream)
     assert damaged["memories"] == old["memories"]
     assert counts(damaged)["missing"] == before["memories"] - old["memories"]
@@ -178,7 +178,7 @@ def test_repair_mends_what_is_missing_strange_or_doubled(
         await store.delete(user, [memory.memory_id for memory in memories[:5]])
 
     asyncio.run(with_store(settings, damage))
-    with sqlite3.connect(settings.store.path) as connection:
+    with sqlite3.connect(sqlite_file(settings)) as connection:
         connection.execute(
             "UPDATE memories SET record = (SELECT record FROM memories ORDER BY memory_no LIMIT 1), revision = revision"
             " WHERE memory_no = (SELECT max(memory_no) FROM memories)"

@@ -63,7 +63,7 @@ def test_names_that_are_not_ours_are_ignored() -> None:
 
 
 def test_a_mistyped_name_is_an_error() -> None:
-    """A setting that would have no effect is refused, and the right names are listed."""
+    """A setting that would have no effect is refused, and the nearest names are listed."""
     with pytest.raises(UsageError, match="unknown setting MEMSTREAM_STORE_PTAH") as caught:
         from_environment({"MEMSTREAM_STORE_PTAH": "x"})
     assert "MEMSTREAM_STORE_PATH" in caught.value.next_step
@@ -72,14 +72,15 @@ def test_a_mistyped_name_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "complaint"),
     [
-        ("MEMSTREAM_KAFKA_PARTITIONS", "twelve", "invalid literal"),
-        ("MEMSTREAM_KAFKA_PARTITIONS", "", "invalid literal"),
+        ("MEMSTREAM_KAFKA_PARTITIONS", "twelve", "not a whole number"),
+        ("MEMSTREAM_KAFKA_PARTITIONS", "", "not a whole number"),
         ("MEMSTREAM_STORE_KIND", "mongodb", "one of sqlite, weaviate"),
-        ("MEMSTREAM_STORE_TIMEOUT", "soon", "could not convert"),
+        ("MEMSTREAM_STORE_TIMEOUT", "soon", "not a number of seconds"),
         ("MEMSTREAM_STORE_TIMEOUT", "-1", "not negative"),
-        ("MEMSTREAM_STORE_TIMEOUT", "nan", "cannot convert float NaN"),
+        ("MEMSTREAM_STORE_TIMEOUT", "nan", "not a number of seconds"),
         ("MEMSTREAM_STORE_TIMEOUT", "inf", ""),
         ("MEMSTREAM_KAFKA_PARTITIONS", "0", "at least 1"),
+        ("MEMSTREAM_HEALTH_PORT", "65536", "at most 65535"),
     ],
 )
 def test_a_value_of_the_wrong_form_is_an_error(name: str, text: str, complaint: str) -> None:

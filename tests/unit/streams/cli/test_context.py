@@ -10,8 +10,16 @@ from click.testing import CliRunner, Result
 
 from infra.native import state
 from infra.native.state import KafkaAddress, RedisAddress, SqliteAddress, StackState, WeaviateAddress
-from streams.cli.context import NothingThereError, json_option, print_json, reports_errors, resolve, settings_options
-from streams.errors import RefusedError, UsageError
+from streams.cli.context import (
+    KAFKA_AWAY_NEXT,
+    NothingThereError,
+    json_option,
+    print_json,
+    reports_errors,
+    resolve,
+    settings_options,
+)
+from streams.errors import AwayError, RefusedError, UsageError
 from streams.settings import PREFIX, Settings
 from topology.topics import LAPTOP_PARTITIONS
 
@@ -56,14 +64,22 @@ def test_options_win_over_the_environment_and_that_over_the_stack(
 ) -> None:
     """Each of the three is used where the ones before it say nothing."""
     running(LIGHT)
-    monkeypatch.setenv("MEMSTREAM_KAFKA_BOOTSTRAP_SERVERS", "environment:9092")
+    monkeypatch.setenv("MEMSTREAM_REDIS_URL", "redis://environment:6379/0")
     monkeypatch.setenv("MEMSTREAM_KAFKA_NAMESPACE", "environment.")
     settings = resolve({"kafka.namespace": "option."})
     assert settings.kafka.namespace == "option."
-    assert settings.kafka.bootstrap_servers == "environment:9092"
-    assert settings.redis.url == "redis://stack:6379/0"
+    assert settings.redis.url == "redis://environment:6379/0"
+    assert settings.kafka.bootstrap_servers == "stack:9092"
     assert (settings.store.kind, settings.store.path) == ("sqlite", "store.db")
     assert settings.kafka.partitions == LAPTOP_PARTITIONS
+
+
+def test_another_kafka_has_nothing_of_the_stack(running: Callable[[StackState], None]) -> None:
+    """Another log is never searched in, written to or mended in the store that belongs to the stack's."""
+    running(LIGHT)
+    assert resolve({"kafka.bootstrap_servers": "stack:9092"}).store.path == "store.db"
+    other = resolve({"kafka.bootstrap_servers": "other:9092"})
+    assert other == Settings().replace("kafka", bootstrap_servers="other:9092")
 
 
 def test_a_full_stack_brings_its_weaviate(running: Callable[[StackState], None]) -> None:
@@ -86,6 +102,9 @@ def test_a_setting_without_group_is_refused() -> None:
     with pytest.raises(UsageError, match=r"not GROUP\.NAME=VALUE") as caught:
         resolve({"partitions": "4"})
     assert "--set" in caught.value.next_step
+    for text in ("partitions=4", "store.kind", "store.=sqlite"):
+        result = invoke(lambda **_: None, "--bootstrap-servers", "here:1", "--set", text)
+        assert (result.exit_code, result.stderr.partition(": not ")[2].partition("\n")[0]) == (2, "GROUP.NAME=VALUE")
 
 
 def test_a_command_gets_its_settings_from_its_options() -> None:
@@ -114,6 +133,7 @@ def test_a_command_without_a_stack_exits_with_three() -> None:
     [
         (UsageError("this cannot be", next_step="do that"), 2, "error: this cannot be\nnext: do that\n"),
         (NothingThereError("nobody there", next_step="start it"), 3, "error: nobody there\nnext: start it\n"),
+        (AwayError("no answer"), 3, f"error: no answer\nnext: {KAFKA_AWAY_NEXT}\n"),
         (RefusedError("the store says no"), 1, "error: the store says no\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
     ],

@@ -18,9 +18,12 @@ def test_nowhere(kind: str) -> None:
     assert "MEMSTREAM_STORE_" in caught.value.next_step
 
 
-def test_a_file_for_each_generation() -> None:
-    """The first generation has the configured file; later ones stand beside it."""
-    path = Path("data/memories.db")
+def test_a_file_for_each_namespace_and_generation() -> None:
+    """The first generation without a namespace has the configured file; others stand beside it."""
+    settings = Settings().replace("store", path="data/memories.db")
+    later = settings.replace("worker", generation=3)
 
-    assert sqlite_file(path, generation=1) == path
-    assert sqlite_file(path, generation=3) == Path("data/memories.g3.db")
+    assert sqlite_file(settings) == Path("data/memories.db")
+    assert sqlite_file(later) == Path("data/memories.g3.db")
+    assert sqlite_file(settings.replace("kafka", namespace="staging.")) == Path("data/staging.memories.db")
+    assert sqlite_file(later.replace("kafka", namespace="staging.")) == Path("data/staging.memories.g3.db")
