@@ -7,6 +7,7 @@ the environment are in seconds.
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,7 @@ FOREIGN_NAMES = frozenset({"MEMSTREAM_HOME", "MEMSTREAM_CACHE", "MEMSTREAM_TOOLC
 
 SECRET = {"secret": True}
 MAY_BE_ZERO = {"min": 0}
+A_CALL = {"limits_s": (0.001, 3600)}
 PORT_OR_NONE = {"min": 0, "max": 65_535}
 
 
@@ -38,8 +40,12 @@ class Group:
                 raise ValueError(f"{f.name} is at least {least}, not {value}")
             if isinstance(value, int) and value > f.metadata.get("max", value):
                 raise ValueError(f"{f.name} is at most {f.metadata['max']}, not {value}")
-            if isinstance(value, timedelta) and value < timedelta(0):
-                raise ValueError(f"{f.name} is a duration and not negative")
+            if isinstance(value, timedelta):
+                if value < timedelta(0):
+                    raise ValueError(f"{f.name} is a duration and not negative")
+                least_s, most_s = f.metadata.get("limits_s", (0, math.inf))
+                if not least_s <= value.total_seconds() <= most_s:
+                    raise ValueError(f"{f.name} is from {least_s:g} to {most_s:g} seconds, not {_to_text(value)}")
             if isinstance(value, float) and not 0 < value <= 1:
                 raise ValueError(f"{f.name} is a ratio above 0 and up to 1, not {value}")
 
@@ -68,7 +74,7 @@ class KafkaSettings(Group):
     namespace: str = ""
     partitions: int = 12
     replication: int = 1
-    session_timeout: timedelta = timedelta(seconds=10)
+    session_timeout: timedelta = field(default=timedelta(seconds=10), metadata={"limits_s": (1, 1800)})
     group_protocol: Literal["classic", "consumer"] = "classic"
     away_limit: timedelta = timedelta(minutes=5)
 
@@ -83,7 +89,7 @@ class RedisSettings(Group):
     """
 
     url: str = field(default="", metadata=SECRET)
-    timeout: timedelta = timedelta(seconds=1)
+    timeout: timedelta = field(default=timedelta(seconds=1), metadata=A_CALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +110,7 @@ class StoreSettings(Group):
     http: str = ""
     grpc: str = ""
     api_key: str = field(default="", metadata=SECRET)
-    timeout: timedelta = timedelta(seconds=8)
+    timeout: timedelta = field(default=timedelta(seconds=8), metadata=A_CALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +176,7 @@ class ExtractSettings(Group):
     context_turns: int = field(default=4, metadata=MAY_BE_ZERO)
     gap: timedelta = timedelta(minutes=30)
     idle_after: timedelta = timedelta(seconds=10)
-    timeout: timedelta = timedelta(seconds=60)
+    timeout: timedelta = field(default=timedelta(seconds=60), metadata=A_CALL)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ Blocking; from an event loop, use `asyncio.to_thread`. A `StatusReader` that is 
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,6 +17,7 @@ from streams.clients.dead_letters import LetterBook
 from streams.clients.hanging_transactions import HangingTransaction, find_old
 from streams.clients.log_scan import LogFollower, LogScan
 from streams.clock import Clock
+from streams.engine.raw_record import recorded_at
 from streams.settings import Settings
 from topology import topics
 from topology.graph import GRAPH, StageSpec
@@ -164,8 +165,8 @@ class StatusReader:
         lag = _Lag()
         for message in self._scan.read(spec.reads, {p: wanted[:_COUNTED] for p, wanted in unread.items()}):
             lag.records += 1
-            timestamp_ms = message.timestamp()[1]
-            lag.oldest_ms = timestamp_ms if lag.oldest_ms is None else min(lag.oldest_ms, timestamp_ms)
+            at = recorded_at(message)
+            lag.oldest_at = at if lag.oldest_at is None else min(lag.oldest_at, at)
         lag.records += sum(len(wanted[_COUNTED:]) for wanted in unread.values())
         return lag
 
@@ -174,14 +175,13 @@ class StatusReader:
 
     def _stage(self, spec: StageSpec, started: bool, members: int, lag: "_Lag", now: datetime) -> StageStatus:  # noqa: FBT001
         outcomes = self._outcomes[spec.name]
-        oldest = None if lag.oldest_ms is None else datetime.fromtimestamp(max(lag.oldest_ms, 0) / 1000, UTC)
         return StageStatus(
             stage=spec.name,
             topic=spec.reads.name,
             started=started,
             members=members,
             lag_records=lag.records,
-            lag_s=0.0 if oldest is None else _age_s(oldest, now),
+            lag_s=0.0 if lag.oldest_at is None else _age_s(lag.oldest_at, now),
             applied=outcomes.applied,
             filtered=dict(sorted(outcomes.filtered.items())),
             dead_lettered=dict(sorted(outcomes.dead_lettered.items())),
@@ -212,7 +212,7 @@ class _Position(NamedTuple):
 class _Lag:
     def __init__(self) -> None:
         self.records = 0
-        self.oldest_ms: int | None = None
+        self.oldest_at: datetime | None = None
 
 
 class _Outcomes:

@@ -12,7 +12,7 @@ do for every event.
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -28,6 +28,7 @@ from schemas.memory import MemoryChange
 from schemas.outcome import LedgerEntry, Outcome, Reason
 from streams.clients.dead_letters import LetterPlace
 from streams.clients.log_scan import LogScan
+from streams.engine.raw_record import headers_of, offset_of, partition_of, recorded_at
 from streams.errors import MemstreamError, UsageError
 from topology import keys, topics
 from topology.graph import StageName, stage
@@ -177,15 +178,15 @@ def _appearances(scan: LogScan, event_id: str, *, tenant: str | None, user: User
         if first_place := re.fullmatch(r"(\d+)-\d+", event_id):
             wanted = bounds.keys() & {*wanted, int(first_place[1])}
     for message in scan.read(topics.CONVERSATION_EVENTS, {p: bounds[p] for p in wanted}):
-        place, raw_headers = _place(message), message.headers()
-        origin = headers.origin_of(raw_headers)  # type: ignore[arg-type]  # the client's stub allows text values
+        place, raw_headers = _place(message), headers_of(message)
+        origin = headers.origin_of(raw_headers)
         stand_in = ids.origin_event_id(*(place if origin is None else (origin.partition, origin.offset)))
         event = _decoded(topics.CONVERSATION_EVENTS, message)
         if event is None:
             if stand_in == event_id:
-                yield _Appearance(place, _at(message), None, origin is not None)
+                yield _Appearance(place, recorded_at(message), None, origin is not None)
         elif (event.event_id or stand_in) == event_id and tenant in (None, event.tenant) and user in (None, event.user):
-            yield _Appearance(place, _at(message), event, origin is not None)
+            yield _Appearance(place, recorded_at(message), event, origin is not None)
 
 
 def _follow(scan: LogScan, user: UserKey, event_id: str, appearances: Iterable[_Appearance]) -> _Became:
@@ -336,11 +337,4 @@ def _decoded(spec: TopicSpec, message: Message) -> Any:
 
 
 def _place(message: Message) -> _Place:
-    partition, offset = message.partition(), message.offset()
-    assert partition is not None
-    assert offset is not None
-    return _Place(partition, offset)
-
-
-def _at(message: Message) -> datetime:
-    return datetime.fromtimestamp(max(message.timestamp()[1], 0) / 1000, UTC)
+    return _Place(partition_of(message), offset_of(message))

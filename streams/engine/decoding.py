@@ -9,6 +9,7 @@ from schemas.codec import Codec, DecodeError
 from schemas.outcome import Outcome, Reason, Verdict
 from streams.engine.batcher import RawBatch
 from streams.engine.ledger import Failed
+from streams.engine.raw_record import headers_of
 from streams.engine.stage import Consumed, MicroBatch
 from topology.graph import StageSpec
 
@@ -54,7 +55,7 @@ def decode_batch(raw: RawBatch, *, codec: Codec[Any], spec: StageSpec, given_up:
             offset: Any = message.offset()
             value: Any = message.value()
             key: Any = message.key()
-            record_headers: Any = message.headers()
+            record_headers = headers_of(message)
             try:
                 event = decode(value)
             except DecodeError as error:

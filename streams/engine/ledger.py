@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import cast
+from datetime import datetime
 
 from confluent_kafka import Message
 
-from schemas.headers import Headers, RawHeaders
+from schemas.headers import Headers
 from schemas.outcome import DeadLetter, LedgerEntry, Outcome, Reason, Verdict
 from streams.engine.batcher import Part, RawBatch
+from streams.engine.raw_record import headers_of, offset_of, partition_of, recorded_at
 from streams.engine.stage import Decision, Output, Poisoned
 from streams.errors import BugError
 from topology import topics
@@ -59,8 +59,8 @@ def ledger_outputs(
     """
     verdicts: dict[int, list[Verdict]] = {p: list(v) for p, v in decision.verdicts.items()}
     for letter in failed:
-        verdict = Verdict(_offset(letter.message), Outcome.DEAD_LETTERED, letter.reason)
-        verdicts.setdefault(_partition(letter.message), []).append(verdict)
+        verdict = Verdict(offset_of(letter.message), Outcome.DEAD_LETTERED, letter.reason)
+        verdicts.setdefault(partition_of(letter.message), []).append(verdict)
     parts = sorted(batch.parts, key=lambda part: part.lease.partition)
     return [
         Output(
@@ -79,7 +79,7 @@ def _entry(spec: StageSpec, part: Part, verdicts: list[Verdict], *, decided_at: 
     partition = part.lease.partition
     verdicts.sort(key=lambda verdict: verdict.offset)
     judged = [verdict.offset for verdict in verdicts]
-    if judged and (len(set(judged)) != len(judged) or not set(judged) <= set(map(_offset, part.records))):
+    if judged and (len(set(judged)) != len(judged) or not set(judged) <= set(map(offset_of, part.records))):
         raise BugError(f"{spec.name} partition {partition}: outcomes {judged} do not fit the batch's offsets")
     filtered = sum(verdict.outcome is Outcome.FILTERED for verdict in verdicts)
     return LedgerEntry(
@@ -107,36 +107,20 @@ def dead_letter_outputs(spec: StageSpec, failed: Sequence[Failed], *, failed_at:
     outputs = []
     for letter in failed:
         message = letter.message
-        headers = cast("RawHeaders", message.headers() or [])
         body = DeadLetter(
             stage=spec.name,
             topic=spec.reads.name,
-            partition=_partition(message),
-            offset=_offset(message),
-            recorded_at=datetime.fromtimestamp(max(message.timestamp()[1], 0) / 1000, UTC),
+            partition=partition_of(message),
+            offset=offset_of(message),
+            recorded_at=recorded_at(message),
             key=message.key(),
             value=message.value(),
-            headers=[*letter.headers, *headers],
+            headers=[*letter.headers, *(headers_of(message) or [])],
             reason=letter.reason,
             error=letter.error,
             attempts=letter.attempts,
             failed_at=failed_at,
         )
-        outputs.append(
-            Output(
-                topic=topics.DLQ, partition=_partition(message), key=message.key(), value=topics.DLQ.codec.encode(body)
-            )
-        )
+        value = topics.DLQ.codec.encode(body)
+        outputs.append(Output(topic=topics.DLQ, partition=body.partition, key=message.key(), value=value))
     return outputs
-
-
-def _offset(message: Message) -> int:
-    offset = message.offset()
-    assert offset is not None
-    return offset
-
-
-def _partition(message: Message) -> int:
-    partition = message.partition()
-    assert partition is not None
-    return partition

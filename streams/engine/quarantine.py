@@ -21,14 +21,14 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from typing import cast
 
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import TopicPartition
 
 from schemas.outcome import Reason
 from streams.engine.batcher import Part, RawBatch
 from streams.engine.chunk import Lease
 from streams.engine.marks import NOTHING, Mark
+from streams.engine.raw_record import offset_of
 from streams.errors import PoisonError, TransientError
 
 
@@ -140,7 +140,7 @@ class Quarantine:
             until = self._suspects_until(part)
             if until and part.lease.mark.until < until:
                 part.lease.mark = Mark(until=until)
-            count = bisect_left(part.records, until, key=_offset)
+            count = bisect_left(part.records, until, key=offset_of)
             alone += [RawBatch([Part(part.lease, [record])], raw.closed_by) for record in part.records[:count]]
             if count < len(part.records):
                 rest.append(Part(part.lease, part.records[count:]))
@@ -206,7 +206,3 @@ def mark_behind(part: Part) -> Mark:
     next_offset = part.last_offset + 1
     until = part.lease.mark.until
     return Mark(until=until) if next_offset < until else NOTHING
-
-
-def _offset(message: Message) -> int:
-    return cast("int", message.offset())

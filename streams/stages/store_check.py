@@ -24,6 +24,7 @@ from schemas import headers
 from schemas.ids import UserKey
 from schemas.memory import Head, MemoryChange
 from streams.engine.catch_up import LogReader
+from streams.engine.raw_record import headers_of
 from streams.stores.fold import Flaw, FoldedUser, MemoryState, Stray, fold_into, state_after, strays
 from streams.stores.mending import Mender, MendingPlan, stored_heads
 from streams.stores.protocol import Store
@@ -144,7 +145,7 @@ class StoreCheck:
                 value: Any = message.value()
                 event = topics.CHANGES.codec.decode(value)
                 if isinstance(event, MemoryChange):
-                    yield event, message.headers()
+                    yield event, headers_of(message)
 
 
 def newest_heads(tail: Sequence[ChangeRecord]) -> dict[UserKey, Head]:

@@ -5,6 +5,7 @@ More than 400 lines because one client's behaviours are easiest to check against
 """
 
 import json
+import operator
 import random
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import bad_headers
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -105,6 +107,20 @@ def read_values(consumer: Consumer, *, for_s: float = 5.0) -> tuple[list[bytes],
 
 
 # --- fetching ---
+
+
+def test_a_header_name_that_is_no_utf8_fails_at_the_first_look_and_can_be_let_go_of(
+    settings: KafkaSettings, topic: str, consumers: list[Consumer]
+) -> None:
+    """The first look is a SystemError; a second one would end the process, so headers are replaced before it."""
+    bad_headers.produce(settings.bootstrap_servers, topic, 0, [(b"k", b"v")])
+    message = reader(settings, consumers, TopicPartition(topic, 0, OFFSET_BEGINNING)).poll(10)
+    assert message is not None
+    with pytest.raises(SystemError):
+        operator.methodcaller("headers")(message)
+    message.set_headers([])
+    assert message.headers() == []
+    assert (message.key(), message.value()) == (b"k", b"v")
 
 
 def test_consume_without_a_timeout_returns_at_once_what_is_queued(

@@ -16,6 +16,7 @@ from schemas.ids import UserKey
 from schemas.memory import Head
 from schemas.outcome import LedgerEntry
 from schemas.window import Window
+from streams.engine.raw_record import headers_of
 from streams.settings import Settings
 from topology.graph import GRAPH, StageSpec
 from topology.topics import HEADS, LEDGER, TOPICS, WINDOWS, TopicSpec
@@ -186,7 +187,7 @@ class LogFollower:
         assert offset is not None
         name = topic.removeprefix(self._namespace)
         value: Any = message.value()
-        headers: Any = message.headers() or []
+        headers: Any = headers_of(message) or []
         key: Any = message.key()
         record = LogRecord(
             topic=name,

@@ -32,6 +32,7 @@ from streams.clients.verification import books
 from streams.clients.verification.findings import Fault, Kind
 from streams.clients.verification.revisions import PartitionFold, RevisionCheck
 from streams.clients.verification.watermarks import WatermarkCheck
+from streams.engine.raw_record import headers_of, offset_of, partition_of
 from topology import topics
 from topology.graph import GRAPH, StageName, stage
 from topology.topics import TopicSpec, ledger_partitions
@@ -98,12 +99,12 @@ class PartitionLog:
         for message, notice in self._events(topics.INDEXED):
             self._announce(notice)
             for mark in notice.watermarks:
-                self.faults += marks.mark(_offset(message), mark)
+                self.faults += marks.mark(offset_of(message), mark)
         partitions = len(self._scan.bounds(topics.CHANGES))
         check = RevisionCheck(partition=self._partition, partitions=partitions, heads=heads, heads_know=heads_know)
         marks = self._watermarks[topics.CHANGES.name] = WatermarkCheck(topics.CHANGES.name, self._partition)
         for message, event in self._events(topics.CHANGES):
-            offset = _offset(message)
+            offset = offset_of(message)
             if isinstance(event, Watermark):
                 self.faults += marks.mark(offset, event)
             elif self._wanted(event.user):
@@ -114,7 +115,7 @@ class PartitionLog:
         """Take in the changes and notices that were committed since; revisions are judged no further."""
         for message, event in self._events(topics.CHANGES, start=self.ends[topics.CHANGES.name]):
             if isinstance(event, MemoryChange) and self._wanted(event.user):
-                self.fold.take(_offset(message), event, head_of(message))
+                self.fold.take(offset_of(message), event, head_of(message))
         for _, notice in self._events(topics.INDEXED, start=self.ends[topics.INDEXED.name]):
             self._announce(notice)
 
@@ -164,10 +165,9 @@ class PartitionLog:
     def _change(self, check: RevisionCheck, offset: int, change: MemoryChange, message: Message) -> None:
         known = self.fold.users.get(change.user)
         before = 0 if known is None else known.revision
-        record_headers: Any = message.headers()
         head = head_of(message)
         after = self.fold.take(offset, change, head)
-        has_vector = headers.get(record_headers, headers.VECTOR) is not None
+        has_vector = headers.get(headers_of(message), headers.VECTOR) is not None
         self.faults += check.judge(offset, change, head=head, has_vector=has_vector, before=before, after=after)
 
     def _announce(self, notice: Indexed) -> None:
@@ -179,9 +179,9 @@ class PartitionLog:
         check = self._watermarks[spec.name] = WatermarkCheck(spec.name, self._partition)
         for message, event in self._events(spec, may_be_strange=True):
             if isinstance(event, Watermark):
-                self.faults += check.mark(_offset(message), event)
+                self.faults += check.mark(offset_of(message), event)
             elif isinstance(event, Candidate):
-                check.candidate(_offset(message), event)
+                check.candidate(offset_of(message), event)
         return check
 
     def _read_ledger(self) -> dict[str, list[LedgerEntry]]:
@@ -232,14 +232,14 @@ class PartitionLog:
         self.ends[spec.name] = kept.stop
         offsets = self._offsets.setdefault(spec.name, array("q"))
         for message in self._read(spec, {self._partition: range(max(start, kept.start), kept.stop)}):
-            offsets.append(_offset(message))
+            offsets.append(offset_of(message))
             yield message
 
     def _read(self, spec: TopicSpec, ranges: Mapping[int, range]) -> Iterator[Message]:
         """The records in these offsets, telling on the way how many were read."""
         told = {partition: wanted.start for partition, wanted in ranges.items()}
         for message in self._scan.read(spec, ranges):
-            partition, offset = _partition(message), _offset(message)
+            partition, offset = partition_of(message), offset_of(message)
             if offset - told[partition] >= _PROGRESS_EVERY:
                 self._advance(offset - told[partition])
                 told[partition] = offset
@@ -249,8 +249,7 @@ class PartitionLog:
 
 def head_of(message: Message) -> Head | None:
     """The head that came along with a change, if any."""
-    record_headers: Any = message.headers()
-    raw = headers.get(record_headers, headers.HEAD)
+    raw = headers.get(headers_of(message), headers.HEAD)
     return None if raw is None else topics.HEADS.codec.decode(raw)
 
 
@@ -260,15 +259,3 @@ def _last_settled(entries: Mapping[str, list[LedgerEntry]], lane: Lane) -> int:
 
 def _place(spec: TopicSpec, message: Message) -> str:
     return f"{spec.name} {message.partition()}/{message.offset()}"
-
-
-def _partition(message: Message) -> int:
-    partition = message.partition()
-    assert partition is not None
-    return partition
-
-
-def _offset(message: Message) -> int:
-    offset = message.offset()
-    assert offset is not None
-    return offset

@@ -21,6 +21,7 @@ from streams.clients.verification.findings import Fault, Findings, Kind
 from streams.clients.verification.partition_log import PartitionLog
 from streams.clients.verification.report import Mended, Progress, Report, Scope, StageBooks
 from streams.embedders.factory import create_embedder
+from streams.engine.raw_record import headers_of
 from streams.errors import TransientError
 from streams.settings import Settings
 from streams.stores.factory import create_store
@@ -218,8 +219,7 @@ class Verifier:
                 value: Any = message.value()
                 event = topics.CHANGES.codec.decode(value)
                 if isinstance(event, MemoryChange):
-                    record_headers: Any = message.headers()
-                    await mender.take(event, record_headers)
+                    await mender.take(event, headers_of(message))
         await mender.finish()
         mended = self._report.mended
         assert mended is not None

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+import bad_headers
 import pytest
 from e2e.log_audit import assert_sound, check_dead_letters, check_ledger
 from e2e.log_history import LogFollower, LogHistory
 
+from schemas.codec import CONVERSATION_EVENTS as EVENT_CODEC
 from schemas.conversation import Turn
 from schemas.outcome import DeadLetter, LedgerEntry, Reason
 from streams.engine.stage import Decision, MicroBatch, Output, StatelessStage
@@ -158,6 +160,30 @@ async def test_a_poison_event_is_isolated_and_its_neighbours_are_applied(
     assert {letter.reason for letter in letters} == {Reason.POISON}
     assert all("ValueError: the stage cannot bear this" in letter.error for letter in letters)
     assert running.runner.progress.dead_letters == 4
+
+
+async def test_headers_that_cannot_be_read_count_as_none(
+    settings: Settings, run: Callable[..., Any], publish: Callable[..., list[Turn]], follower: LogFollower
+) -> None:
+    """An event with such headers is handled all the same, and can become a dead letter after any number of tries."""
+
+    def fail(turn: Turn) -> None:
+        if turn.content == "poison":
+            raise ValueError("the stage cannot bear this")
+
+    publish([f"turn {n}" for n in range(20)])
+    said = [
+        EVENT_CODEC.encode(Turn(user_id="u", conversation_id="c", role="user", content=c)) for c in ("hi", "poison")
+    ]
+    topic = SPEC.reads.in_namespace(settings.kafka.namespace)
+    records = [(b"default/u", value) for value in (*said, b"no event")]
+    await asyncio.to_thread(bad_headers.produce, settings.kafka.bootstrap_servers, topic, 0, records)
+    await run(Copies(fail), settings)
+    history = await settled(follower)
+    assert b"hi" in copied(history)
+    assert len(copied(history)) == 21
+    letters = [letter for _, letter in history.events(DLQ, DeadLetter)]
+    assert [(letter.reason, letter.headers) for letter in letters] == [(Reason.POISON, []), (Reason.UNDECODABLE, [])]
 
 
 async def test_a_poison_error_gives_the_letter_its_reason(

@@ -19,10 +19,10 @@ GROUPS = [group.name for group in dataclasses.fields(Settings)]
 def settings_with(durations: st.SearchStrategy[timedelta]) -> st.SearchStrategy[Settings]:
     """Settings with values of every kind that there is."""
     groups: dict[str, dict[str, st.SearchStrategy[Any]]] = {
-        "kafka": {"namespace": WORDS, "partitions": st.integers(1, 10**6), "session_timeout": durations},
+        "kafka": {"namespace": WORDS, "partitions": st.integers(1, 10**6), "away_limit": durations},
         "redis": {"url": WORDS},
-        "store": {"kind": st.sampled_from(["sqlite", "weaviate"]), "path": WORDS, "timeout": durations},
-        "extract": {"gap": durations, "window_turns": st.integers(1, 100)},
+        "store": {"kind": st.sampled_from(["sqlite", "weaviate"]), "path": WORDS},
+        "extract": {"gap": durations, "idle_after": durations, "window_turns": st.integers(1, 100)},
         "worker": {"log_level": st.sampled_from(["debug", "info", "warning", "error"])},
     }
 
@@ -81,6 +81,8 @@ def test_a_mistyped_name_is_an_error() -> None:
         ("MEMSTREAM_STORE_TIMEOUT", "inf", ""),
         ("MEMSTREAM_KAFKA_PARTITIONS", "0", "at least 1"),
         ("MEMSTREAM_HEALTH_PORT", "65536", "at most 65535"),
+        ("MEMSTREAM_STORE_TIMEOUT", "0", "from 0.001 to 3600 seconds"),
+        ("MEMSTREAM_KAFKA_SESSION_TIMEOUT", "100000000", "from 1 to 1800 seconds"),
     ],
 )
 def test_a_value_of_the_wrong_form_is_an_error(name: str, text: str, complaint: str) -> None:
