@@ -8,6 +8,7 @@ More than 400 lines because everything that touches the consumer belongs to its 
 """
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -45,6 +46,10 @@ _UNASSIGNED_FOR_S = 60.0
 """A client that has lost its partitions and is given none for so long, not even an assignment of nothing, has lost its
 way into the group: librdkafka 2.16 was seen to poll on for ever after its broker had restarted (1 in 19) or had been
 halted, while the other clients of the process came back. No rebalance of ours takes so long."""
+
+_STRAYS_FOR_S = 10.0
+"""So long after it has its partitions again a client may still be fenced by a request to join of its own, which a
+broker that was halted found and took last (seen 1 s after, in 1 of some 30 halts)."""
 
 _MATCHES_NOTHING = "^memstream no topic$"
 """A pattern, by its first character; names of topics have no spaces."""
@@ -109,6 +114,7 @@ class Poller:
         self._paused: set[int] = set()
         self._has_joined = False
         self._lost_at_s: float | None = None
+        self._back_at_s = -math.inf
         self._is_strayed = False
         # Written by the polling thread, read by the loop:
         self.group_metadata: Any = None
@@ -175,8 +181,11 @@ class Poller:
                 self._step(consumer)
                 self.polls += 1
                 now_s = self._monotonic_s()
-                if self._lost_at_s is not None and (self._is_strayed or now_s - self._lost_at_s > _UNASSIGNED_FOR_S):
-                    log.warning("consumer_renewed", topic=self._topic, unassigned_s=round(now_s - self._lost_at_s, 1))
+                lost_at_s = now_s if self._lost_at_s is None else self._lost_at_s
+                if self._is_strayed or now_s - lost_at_s > _UNASSIGNED_FOR_S:
+                    log.warning("consumer_renewed", topic=self._topic, unassigned_s=round(now_s - lost_at_s, 1))
+                    if self._leases:
+                        self._end(list(self._leases), lost=True)
                     self._lost_at_s = now_s
                     return
         finally:
@@ -293,9 +302,10 @@ class Poller:
                 " records were deleted before they were processed. Raise the topic's retention, and replay what is left"
             )
         if error.code() == KafkaError._FATAL and "group.instance.id" in error.str():  # noqa: SLF001  (only words tell)
-            if self._lost_at_s is not None:
+            if self._lost_at_s is not None or self._monotonic_s() - self._back_at_s < _STRAYS_FOR_S:
                 # It is ourselves that we meet: of several requests to join that a halted broker found when it went on,
-                # it took an older one last. A process of another one meets us while we have partitions.
+                # it took an older one last. A process of another one meets us while we have had partitions for long;
+                # should it be one after all, joining again fences it, and it is the one that ends.
                 self._is_strayed = True
                 return
             raise FencedError(
@@ -312,7 +322,8 @@ class Poller:
             with self._lock:
                 self._commands.append(self._rebalance_once)
         self._has_joined = True
-        self._lost_at_s = None
+        if self._lost_at_s is not None:
+            self._lost_at_s, self._back_at_s = None, self._monotonic_s()
         # What other partitions commit meanwhile is of the new generation: this thread may wait long in step 1.
         self._take_metadata(consumer)
         # 1. Read the stable committed offset: it waits for a predecessor's open transaction to end.
@@ -386,7 +397,13 @@ class Poller:
             # The group has a new generation by now, and this thread does not poll until the open batch has ended: under
             # the old one its commit would be refused until the deadline. Nobody has these partitions before we return.
             self._take_metadata(consumer)
-        leases = [self._leases.pop(p.partition) for p in partitions if p.partition in self._leases]
+        self._end([p.partition for p in partitions], lost=lost)
+        if partitions:
+            consumer.incremental_unassign(partitions)
+
+    def _end(self, partitions: list[int], *, lost: bool) -> None:
+        """Let the owner end what is open on partitions, and forget them."""
+        leases = [self._leases.pop(partition) for partition in partitions if partition in self._leases]
         for lease in leases:
             self._loading.discard(lease.partition)
             self._paused.discard(lease.partition)
@@ -402,8 +419,6 @@ class Poller:
                 f"{self._topic}: a commit on partitions that were taken from this worker has not ended within"
                 f" {wait_s:.0f} s: the broker does not answer. Nothing is lost: whoever has them next waits for it"
             ) from None
-        if partitions:
-            consumer.incremental_unassign(partitions)
 
 
 _PASSING: frozenset[int] = frozenset(

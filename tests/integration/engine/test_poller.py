@@ -17,7 +17,7 @@ from schemas.conversation import Turn
 from streams.engine import group_configs, kafka
 from streams.engine.chunk import Chunk, Lease
 from streams.engine.poller import Poller
-from streams.errors import RefusedError
+from streams.errors import FencedError, RefusedError
 from streams.settings import KafkaSettings, Settings
 from topology.topics import CONVERSATION_EVENTS, HEADS
 
@@ -183,6 +183,39 @@ async def test_a_client_that_is_fenced_while_it_finds_back_is_renewed_at_once(
     await eventually(lambda: holder.count() == 200, within_s=30)
     assert len(made) == 2
     assert not ended.done()
+
+
+async def test_a_client_that_is_fenced_just_after_it_found_back_is_renewed_and_later_on_it_ends(
+    poll: Callable[..., Any], publish: Callable[..., list[Turn]]
+) -> None:
+    """Its own older request may come last even then; one that has had partitions for long meets another process."""
+    made: list[Strayed] = []
+    late_s = 0.0
+    fenced = KafkaError(KafkaError._FATAL, "Static consumer fenced by other consumer with same group.instance.id")
+
+    def make(config: dict[str, Any]) -> Strayed:
+        made.append(Strayed(config, fenced))
+        return made[-1]
+
+    def fence(client: Strayed) -> None:
+        client._on_lost = None  # it is not told of any loss
+        client.strays = True
+
+    publish([f"turn {n}" for n in range(100)])
+    _, holder, ended = poll(make_consumer=make, monotonic_s=lambda: time.monotonic() + late_s)
+    await eventually(lambda: holder.count() == 100)
+    made[0].strays = True
+    await eventually(lambda: holder.count() == 200, within_s=30)
+    second = dict(holder.leases)
+    fence(made[1])
+    await eventually(lambda: holder.count() == 300, within_s=30)
+    assert len(made) == 3
+    assert not any(lease.alive for lease in second.values())
+    assert not ended.done()
+    late_s = 11.0
+    fence(made[2])
+    await eventually(ended.done)
+    assert isinstance(ended.exception(), FencedError)
 
 
 async def test_backpressure_pauses_and_resumes_without_losing_a_record(
