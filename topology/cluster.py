@@ -41,6 +41,10 @@ class ProvisionError(Exception):
         self.next_step = next_step
 
 
+AWAY_NEXT = "start it (`memstream dev`, `memstream stack up`) or name another with --bootstrap-servers"
+"""What to do about a Kafka that does not answer."""
+
+
 class KafkaAwayError(ProvisionError):
     """No broker answers."""
 
@@ -205,5 +209,5 @@ class Cluster:
         cause = error.args[0].str() if isinstance(error, KafkaException) else "no answer in time"
         return KafkaAwayError(
             f"Kafka at {self._servers} does not answer: {cause}",
-            "start it (`memstream dev`, `memstream stack up`) or name another with --bootstrap-servers",
+            AWAY_NEXT,
         )

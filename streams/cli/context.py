@@ -19,7 +19,7 @@ from infra.native import state as stack_state
 from infra.native.errors import StackError
 from streams.errors import AwayError, MemstreamError, TransientError, UsageError
 from streams.settings import Settings, environment_name, from_environment
-from topology.provision import KafkaAwayError, ProvisionError
+from topology.cluster import AWAY_NEXT, KafkaAwayError, ProvisionError
 from topology.topics import LAPTOP_PARTITIONS
 
 EXIT_FAILED = 1
@@ -28,7 +28,6 @@ EXIT_NOTHING_THERE = 3
 EXIT_INTERRUPTED = 130
 
 NO_STACK_NEXT = "start one with `memstream dev` (or `memstream stack up`), or set MEMSTREAM_KAFKA_BOOTSTRAP_SERVERS"
-KAFKA_AWAY_NEXT = "start it (`memstream dev`, `memstream stack up`) or name another with --bootstrap-servers"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,7 +77,7 @@ def resolve(given: dict[str, str]) -> Settings:
     for name, text in given.items():
         group, dot, field = name.partition(".")
         if not dot or not field:
-            raise UsageError(f"--set {name}: not GROUP.NAME=VALUE", next_step="for example --set store.kind=weaviate")
+            raise _no_assignment(name)
         environment[environment_name(group, field)] = text
     settings = from_environment(environment, defaults=_from_stack(environment))
     if not settings.kafka.bootstrap_servers:
@@ -89,8 +88,12 @@ def resolve(given: dict[str, str]) -> Settings:
 def _assignment(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise UsageError(f"--set {text}: not GROUP.NAME=VALUE", next_step="for example --set store.kind=weaviate")
+        raise _no_assignment(text)
     return name, value
+
+
+def _no_assignment(text: str) -> UsageError:
+    return UsageError(f"--set {text}: not GROUP.NAME=VALUE", next_step="for example --set store.kind=weaviate")
 
 
 def find_settings() -> Settings:
@@ -158,7 +161,7 @@ def reports_errors(command: Callable[P, T]) -> Callable[P, T]:
         except UsageError as error:
             fail(str(error), next_step=error.next_step, code=EXIT_USAGE)
         except AwayError as error:
-            fail(str(error), next_step=KAFKA_AWAY_NEXT, code=EXIT_NOTHING_THERE)
+            fail(str(error), next_step=AWAY_NEXT, code=EXIT_NOTHING_THERE)
         except TransientError as error:
             fail(
                 str(error),

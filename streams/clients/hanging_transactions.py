@@ -20,6 +20,7 @@ from datetime import timedelta
 
 from streams.clients.log_scan import LogScan
 from streams.clock import Clock
+from streams.engine.raw_record import partition_of
 from topology.topics import TopicSpec
 
 HANGS_AFTER = timedelta(seconds=25)
@@ -109,8 +110,7 @@ def find_old(
         held_up = {partition: place for (_, partition), place in _held_up(scan, [spec]).items()}
         firsts = {partition: range(stable, stable + 1) for partition, (stable, _) in held_up.items()}
         for message in scan.read(spec, firsts, with_open=True):
-            partition = message.partition()
-            assert partition is not None
+            partition = partition_of(message)
             open_s = clock.now().timestamp() - message.timestamp()[1] / 1000
             if open_s > older_than.total_seconds():
                 stable, end = held_up[partition]

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # the client does not export it by name
 
 from streams.engine import kafka
+from streams.engine.raw_record import offset_of, partition_of
 from streams.errors import AwayError, TransientError, UsageError
 from streams.settings import KafkaSettings
 from topology.topics import TopicSpec
@@ -252,9 +253,6 @@ class LogFollower:
         bounds = self._scan.bounds(self._spec)
         ranges = {p: range(max(r.start, self._positions.get(p, 0)), r.stop) for p, r in bounds.items()}
         for message in self._scan.read(self._spec, ranges):
-            partition, offset = message.partition(), message.offset()
-            assert partition is not None
-            assert offset is not None
             self._take(message)
-            self._positions[partition] = offset + 1
+            self._positions[partition_of(message)] = offset_of(message) + 1
         self._positions |= {partition: wanted.stop for partition, wanted in ranges.items()}

@@ -19,6 +19,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from streams.engine import marks
 from streams.engine.chunk import Chunk, Lease, record_bytes
+from streams.engine.raw_record import offset_of
 from streams.errors import FencedError, RefusedError
 
 log = structlog.get_logger("memstream.engine")
@@ -235,9 +236,7 @@ class Poller:
             lease = self._leases.get(partition)
             if lease is None:
                 continue
-            newest = records[-1].offset()
-            assert newest is not None
-            lease.next_offset = newest + 1
+            lease.next_offset = offset_of(records[-1]) + 1
             lease.end_offset = None
             chunk = Chunk(lease, records, record_bytes(records))
             with self._lock:

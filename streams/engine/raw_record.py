@@ -7,7 +7,6 @@ in every worker, for ever.
 import operator
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import cast
 
 import structlog
 from confluent_kafka import Message
@@ -47,9 +46,13 @@ def recorded_at(message: Message) -> datetime:
 
 def offset_of(message: Message) -> int:
     """The offset of a record; only those that were not consumed have none."""
-    return cast("int", message.offset())
+    offset = message.offset()
+    assert offset is not None
+    return offset
 
 
 def partition_of(message: Message) -> int:
     """The partition of a record; only those that were not consumed have none."""
-    return cast("int", message.partition())
+    partition = message.partition()
+    assert partition is not None
+    return partition

@@ -11,7 +11,6 @@ from click.testing import CliRunner, Result
 from infra.native import state
 from infra.native.state import KafkaAddress, RedisAddress, SqliteAddress, StackState, WeaviateAddress
 from streams.cli.context import (
-    KAFKA_AWAY_NEXT,
     NothingThereError,
     json_option,
     print_json,
@@ -21,6 +20,7 @@ from streams.cli.context import (
 )
 from streams.errors import AwayError, RefusedError, UsageError
 from streams.settings import PREFIX, Settings
+from topology.cluster import AWAY_NEXT
 from topology.topics import LAPTOP_PARTITIONS
 
 LIGHT = StackState(
@@ -133,7 +133,7 @@ def test_a_command_without_a_stack_exits_with_three() -> None:
     [
         (UsageError("this cannot be", next_step="do that"), 2, "error: this cannot be\nnext: do that\n"),
         (NothingThereError("nobody there", next_step="start it"), 3, "error: nobody there\nnext: start it\n"),
-        (AwayError("no answer"), 3, f"error: no answer\nnext: {KAFKA_AWAY_NEXT}\n"),
+        (AwayError("no answer"), 3, f"error: no answer\nnext: {AWAY_NEXT}\n"),
         (RefusedError("the store says no"), 1, "error: the store says no\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
     ],
