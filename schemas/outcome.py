@@ -68,6 +68,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True, tag="ledger", tag_f
         dead_lettered: how many went to the dead-letter topic.
         verdicts: every event not applied.
         decided_at: when the batch was decided.
+        generation: the derived view that the stage builds; entries from before there was this field are of the first.
     """
 
     stage: str
@@ -80,6 +81,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True, tag="ledger", tag_f
     dead_lettered: int
     verdicts: list[Verdict]
     decided_at: datetime
+    generation: int = 1
     v: int = 1
 
 

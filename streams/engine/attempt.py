@@ -76,6 +76,7 @@ class Attempts:
         transactions: where results go.
         group_metadata: of the consumer, as of now; none while it is no member.
         namespace: put before every topic.
+        generation: the derived view that the stage builds.
         clock: what time it is.
         pauses: says when nothing may be done outside.
         observe: told of each step.
@@ -89,6 +90,7 @@ class Attempts:
         transactions: Transactions,
         group_metadata: Callable[[], Any],
         namespace: str,
+        generation: int,
         clock: Clock,
         pauses: PauseWatch,
         observe: Observe,
@@ -98,6 +100,7 @@ class Attempts:
         self._transactions = transactions
         self._group_metadata = group_metadata
         self._topic = namespace + stage.spec.reads.name
+        self._generation = generation
         self._clock = clock
         self._pauses = pauses
         self._observe = observe
@@ -191,5 +194,12 @@ class Attempts:
             *attempt.answers.outputs,
             *attempt.decision.outputs,
             *dead_letter_outputs(spec, letters, failed_at=decided_at),
-            *ledger_outputs(spec, attempt.raw, attempt.decision, letters, decided_at=decided_at),
+            *ledger_outputs(
+                spec,
+                attempt.raw,
+                attempt.decision,
+                letters,
+                generation=self._generation,
+                decided_at=decided_at,
+            ),
         ]

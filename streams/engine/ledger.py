@@ -45,7 +45,13 @@ def failed_of(batch: RawBatch, poisoned: Sequence[Poisoned]) -> list[Failed]:
 
 
 def ledger_outputs(
-    spec: StageSpec, batch: RawBatch, decision: Decision, failed: Sequence[Failed], *, decided_at: datetime
+    spec: StageSpec,
+    batch: RawBatch,
+    decision: Decision,
+    failed: Sequence[Failed],
+    *,
+    generation: int,
+    decided_at: datetime,
 ) -> list[Output]:
     """The ledger entries of a batch: one per input partition, all of them in the partition of the lowest one.
 
@@ -68,14 +74,22 @@ def ledger_outputs(
             partition=parts[0].lease.partition,
             key=spec.name.encode(),
             value=topics.LEDGER.codec.encode(
-                _entry(spec, part, verdicts.pop(part.lease.partition, []), decided_at=decided_at)
+                _entry(
+                    spec,
+                    part,
+                    verdicts.pop(part.lease.partition, []),
+                    generation=generation,
+                    decided_at=decided_at,
+                )
             ),
         )
         for part in parts
     ] + _nothing_left(spec, verdicts)
 
 
-def _entry(spec: StageSpec, part: Part, verdicts: list[Verdict], *, decided_at: datetime) -> LedgerEntry:
+def _entry(
+    spec: StageSpec, part: Part, verdicts: list[Verdict], *, generation: int, decided_at: datetime
+) -> LedgerEntry:
     partition = part.lease.partition
     verdicts.sort(key=lambda verdict: verdict.offset)
     judged = [verdict.offset for verdict in verdicts]
@@ -93,6 +107,7 @@ def _entry(spec: StageSpec, part: Part, verdicts: list[Verdict], *, decided_at: 
         dead_lettered=len(verdicts) - filtered,
         verdicts=verdicts,
         decided_at=decided_at,
+        generation=generation,
     )
 
 

@@ -10,7 +10,8 @@ More than 400 lines because everything that touches the consumer belongs to its 
 import asyncio
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from streams.engine import marks
 from streams.engine.chunk import Chunk, Lease, record_bytes
 from streams.engine.raw_record import offset_of
-from streams.errors import FencedError, RefusedError
+from streams.errors import FencedError, RefusedError, TransientError
 
 log = structlog.get_logger("memstream.engine")
 
@@ -61,6 +62,13 @@ _COMMIT_ENDS_WITHIN_S = 30.0
 
 class Owner(Protocol):
     """Who the records are for; called on the event loop."""
+
+    async def settled_before(self, partitions: list[int]) -> Mapping[int, int]:
+        """Where partitions go on of which the group has no position; nothing for one that begins at its beginning.
+
+        Raises:
+            TransientError: that cannot be told at the moment; it is asked again.
+        """
 
     async def assigned(self, leases: list[Lease]) -> None:
         """New partitions: load their state. They deliver once this returns."""
@@ -327,9 +335,11 @@ class Poller:
         self._take_metadata(consumer)
         # 1. Read the stable committed offset: it waits for a predecessor's open transaction to end.
         committed = self._stable_offsets(consumer, partitions) if partitions else []
-        for position in committed:
-            if position.offset < 0:
-                position.offset = OFFSET_BEGINNING
+        #    The group may have forgotten what was settled: the owner knows.
+        if unknown := [position for position in committed if position.offset < 0]:
+            settled = self._settled_before(consumer, [position.partition for position in unknown])
+            for position in unknown:
+                position.offset = settled.get(position.partition, OFFSET_BEGINNING)
         # 2. Assign exactly there, paused.
         consumer.incremental_assign(committed)
         leases = [Lease(p.partition, max(p.offset, 0), mark=marks.from_text(p.metadata)) for p in committed]
@@ -363,6 +373,19 @@ class Poller:
             said = True
             self._stopping.wait(_ASKED_AGAIN_AFTER_S)
             self._take_metadata(consumer)  # for what stays and commits meanwhile
+
+    def _settled_before(self, consumer: Consumer, partitions: list[int]) -> Mapping[int, int]:
+        """What the owner knows of partitions without a position, asked for until it does."""
+        while True:
+            asked = asyncio.run_coroutine_threadsafe(self._owner.settled_before(partitions), self._loop)
+            while not asked.done() and not self._stopping.is_set():
+                with suppress(TimeoutError, TransientError):
+                    return asked.result(_COMMITTED_ASKED_S)
+                self._take_metadata(consumer)  # for what stays and commits meanwhile
+            if self._stopping.is_set():
+                asked.cancel()
+                raise TransientError(f"{self._topic}: stopped before it was known where to begin")
+            self._stopping.wait(_ASKED_AGAIN_AFTER_S)
 
     async def _loaded(self, leases: list[Lease]) -> None:
         await self._owner.assigned(leases)

@@ -16,6 +16,7 @@ are still in memory, so nothing is rewound.
 import asyncio
 import random
 from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
@@ -30,10 +31,12 @@ from streams.engine.attempt import Attempt, Attempts
 from streams.engine.batch_pace import BatchPace
 from streams.engine.batch_size import BatchSize
 from streams.engine.batcher import MicroBatcher, RawBatch
+from streams.engine.catch_up import KafkaLogReader
 from streams.engine.chunk import Chunk, Lease
 from streams.engine.dead_letter_limit import DeadLetterLimit
 from streams.engine.group_commit import GroupCommit
 from streams.engine.ladder import Rung, classify
+from streams.engine.ledger_positions import LedgerPositions
 from streams.engine.open_batch import OpenBatch, Progress, settled
 from streams.engine.ownership import Ownership
 from streams.engine.pauses import PauseWatch
@@ -106,6 +109,7 @@ class Runner:
             transactions=transactions,
             group_metadata=lambda: poller.group_metadata,
             namespace=settings.kafka.namespace,
+            generation=settings.worker.generation,
             clock=clock,
             pauses=self._pauses,
             observe=observe,
@@ -118,6 +122,13 @@ class Runner:
             alone=alone or asyncio.Lock(),
         )
         self._ownership = Ownership(stage, repeat=self._repeat)
+        self._ledger_positions = LedgerPositions(
+            stage.spec,
+            generation=settings.worker.generation,
+            reader=KafkaLogReader(
+                settings.kafka, client_id=f"memstream.{stage.spec.name}.ledger", monotonic_s=clock.monotonic_s
+            ),
+        )
         self._open: deque[OpenBatch] = deque()
         self._again: deque[tuple[RawBatch, int]] = deque()
         self._failure: Exception | None = None
@@ -211,6 +222,10 @@ class Runner:
         return 0.0
 
     # --- ownership (streams.engine.poller.Owner) ---
+
+    async def settled_before(self, partitions: list[int]) -> Mapping[int, int]:
+        """Where partitions go on of which the group has no position: behind what the ledger calls settled."""
+        return await self._ledger_positions.behind(partitions)
 
     async def assigned(self, leases: list[Lease]) -> None:
         """Load the state of new partitions; retries while the parts it needs are away."""

@@ -83,6 +83,10 @@ class Consumer(FaustConsumer):
 
     # --- streams.engine.poller.Owner ---
 
+    async def settled_before(self, partitions: list[int]) -> Mapping[int, int]:
+        """What the ledger says."""
+        return await self._runner.settled_before(partitions)
+
     async def assigned(self, leases: list[Lease]) -> None:
         """Let the runner load state, then route the partitions to the agent."""
         await self._runner.assigned(leases)

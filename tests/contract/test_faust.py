@@ -76,6 +76,10 @@ class HeldRunner:
         """Remember it."""
         self.life.append("close")
 
+    async def settled_before(self, partitions: list[int]) -> dict[int, int]:
+        """Nothing is."""
+        return {}
+
     async def assigned(self, leases: list[Lease]) -> None:
         """Nothing to load."""
 

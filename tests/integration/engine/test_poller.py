@@ -1,6 +1,7 @@
 """The poller on a real Kafka: bounded by bytes, in order; partitions change hands when their batch has ended.
 
-Every behaviour is held under both group protocols.
+Every behaviour is held under both group protocols. More than 400 lines because the poller's are (it alone owns the
+consumer), and each of its behaviours needs a broker.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from schemas.conversation import Turn
 from streams.engine import group_configs, kafka
 from streams.engine.chunk import Chunk, Lease
 from streams.engine.poller import Poller
-from streams.errors import FencedError, RefusedError
+from streams.errors import FencedError, RefusedError, TransientError
 from streams.settings import KafkaSettings, Settings
 from topology.topics import CONVERSATION_EVENTS, HEADS
 
@@ -34,6 +35,14 @@ class Holder:
         self.may_give_back = asyncio.Event()
         self.may_give_back.set()
         self.lost: list[bool] = []
+        self.settled: dict[int, int] = {}
+        self.refuses: list[Exception] = []
+
+    async def settled_before(self, partitions: list[int]) -> dict[int, int]:
+        """Say what the test says, once it refuses no more."""
+        if self.refuses:
+            raise self.refuses.pop()
+        return {partition: self.settled[partition] for partition in partitions if partition in self.settled}
 
     async def assigned(self, leases: list[Lease]) -> None:
         """Keep them."""
@@ -307,6 +316,39 @@ async def test_a_committed_position_that_the_log_no_longer_has_ends_polling_with
     _, holder, ended = poll()
     with pytest.raises(RefusedError, match="no longer in the log"):
         await asyncio.wait_for(ended, 20)
+    assert not holder.chunks
+
+
+async def test_partitions_without_a_position_begin_where_their_owner_says(
+    poll: Callable[..., Any], publish: Callable[..., list[Turn]]
+) -> None:
+    """The owner is asked until it knows; those that it knows nothing about begin at the beginning."""
+    publish([f"turn {n}" for n in range(100)])
+    _, holder, _ = poll()
+    holder.refuses = [TransientError("the ledger is away"), TransientError("and still is")]
+    holder.settled = {1: 3, 2: 5}
+    await eventually(lambda: holder.count() == 92)
+    assert not holder.refuses
+    assert [holder.offsets(partition)[0] for partition in range(4)] == [0, 3, 5, 0]
+    assert [holder.leases[partition].start_offset for partition in range(4)] == [0, 3, 5, 0]
+
+
+async def test_a_poller_stops_while_its_owner_looks_for_the_position(
+    poll: Callable[..., Any], publish: Callable[..., list[Turn]]
+) -> None:
+    """Reading a long ledger holds up nobody who ends a worker."""
+    publish(["a"])
+    looking, never = asyncio.Event(), asyncio.Event()
+
+    async def look(_: list[int]) -> dict[int, int]:
+        looking.set()
+        await never.wait()
+        return {}
+
+    poller, holder, _ = poll()
+    holder.settled_before = look
+    await asyncio.wait_for(looking.wait(), 20)
+    await asyncio.wait_for(poller.stop(), 10)
     assert not holder.chunks
 
 

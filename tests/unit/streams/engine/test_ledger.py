@@ -33,14 +33,14 @@ def batch(*places: tuple[int, int]) -> RawBatch:
 
 
 def entries(raw: RawBatch, decision: Decision, failed: list[Failed] | None = None) -> list[LedgerEntry]:
-    outputs = ledger_outputs(SPEC, raw, decision, failed or [], decided_at=START)
+    outputs = ledger_outputs(SPEC, raw, decision, failed or [], generation=2, decided_at=START)
     return [topics.LEDGER.codec.decode(output.value) for output in outputs]
 
 
 @given(st.sets(st.tuples(st.integers(0, 11), st.integers(0, 50)), min_size=1))
 def test_all_entries_of_a_batch_stand_in_the_partition_of_its_lowest(places: set[tuple[int, int]]) -> None:
     """One entry for each input partition, where readers look for it."""
-    outputs = ledger_outputs(SPEC, batch(*sorted(places)), Decision(), [], decided_at=START)
+    outputs = ledger_outputs(SPEC, batch(*sorted(places)), Decision(), [], generation=2, decided_at=START)
 
     lowest = min(partition for partition, _ in places)
     assert {output.partition for output in outputs} == {lowest}
