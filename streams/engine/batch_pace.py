@@ -44,6 +44,6 @@ class BatchPace:
         """A batch was taken."""
         self._taken_at_s = now_s
 
-    def settled(self, *, took_s: float) -> None:
+    def batch_over(self, *, took_s: float) -> None:
         """A batch is over, so long after it was taken."""
         self._interval_s = min(max(_TIMES_TOOK * took_s, self._min_interval_s), _MOST_TIMES * self._min_interval_s)

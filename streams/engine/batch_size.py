@@ -38,7 +38,7 @@ class BatchSize:
         """Whether the target holds batches below their largest size."""
         return self.max_events < self._max_events
 
-    def settled(self, *, events: int, took_s: float) -> None:
+    def batch_over(self, *, events: int, took_s: float) -> None:
         """A batch of so many events is over."""
         if not self._target_s:
             return

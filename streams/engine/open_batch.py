@@ -39,11 +39,11 @@ class OpenBatch:
         raw: its records.
         held_bytes: counted as in flight until it is over.
         since_s: when it was taken.
-        performed: settled with whether its effect is done.
-        committed: settled with whether it has committed.
+        performed: resolved with whether its effect is done.
+        committed: resolved with whether it has committed.
         work: what is being done for it.
         asked: nothing is left but to perform and to commit, when its turn comes.
-        attempt: performed, and ready to commit; none before.
+        ready: its attempt, once that is performed and may commit.
         committing: its commit has begun: it ends, whatever happens.
         is_careful: processes have died near its records: no other batch is opened beside it.
         applied: later decisions build on its state.
@@ -56,13 +56,13 @@ class OpenBatch:
     committed: asyncio.Future[bool]
     work: asyncio.Task[Any] | None = None
     asked: bool = False
-    attempt: Attempt | None = None
+    ready: Attempt | None = None
     committing: bool = False
     applied: bool = False
     is_careful: bool = False
 
 
-async def settled(future: "asyncio.Future[bool]") -> bool:
+async def result_of(future: "asyncio.Future[bool]") -> bool:
     """The result of a future that others wait for too: cancelling us must not cancel it."""
     await asyncio.wait({future})
     return future.result()

@@ -1,12 +1,27 @@
 """Which partitions are ours, how far each has committed, and when a stage's state of them is worth nothing any more."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from streams.engine.batcher import RawBatch
 from streams.engine.chunk import Lease
 from streams.engine.stage import Stage
+from streams.errors import RefusedError
+
+
+def must_be_of_the_log(leases: Sequence[Lease], *, count: int) -> None:
+    """Look whether partitions were added to a topic under a running worker; at its start it looks by itself.
+
+    Raises:
+        RefusedError: some were.
+    """
+    if added := sorted(lease.partition for lease in leases if lease.partition >= count):
+        raise RefusedError(
+            f"partitions {added} were added, and kafka.partitions is {count}: the count is fixed for the life of the"
+            " log, since with another one users move between partitions, and their order is lost. Stop the publishers,"
+            " and go on in another namespace"
+        )
 
 
 class Ownership:

@@ -14,6 +14,7 @@ are still in memory, so nothing is rewound.
 """
 
 import asyncio
+import math
 import random
 from collections import deque
 from collections.abc import Mapping
@@ -37,8 +38,8 @@ from streams.engine.dead_letter_limit import DeadLetterLimit
 from streams.engine.group_commit import GroupCommit
 from streams.engine.ladder import Rung, classify
 from streams.engine.ledger_positions import LedgerPositions
-from streams.engine.open_batch import OpenBatch, Progress, settled
-from streams.engine.ownership import Ownership
+from streams.engine.open_batch import OpenBatch, Progress, result_of
+from streams.engine.ownership import Ownership, must_be_of_the_log
 from streams.engine.pauses import PauseWatch
 from streams.engine.poller import Poller
 from streams.engine.quarantine import Quarantine, SuspectedError
@@ -122,13 +123,8 @@ class Runner:
             alone=alone or asyncio.Lock(),
         )
         self._ownership = Ownership(stage, repeat=self._repeat)
-        self._ledger_positions = LedgerPositions(
-            stage.spec,
-            generation=settings.worker.generation,
-            reader=KafkaLogReader(
-                settings.kafka, client_id=f"memstream.{stage.spec.name}.ledger", monotonic_s=clock.monotonic_s
-            ),
-        )
+        reader = KafkaLogReader(settings.kafka, client_id="memstream.ledger", monotonic_s=clock.monotonic_s)
+        self._ledger = LedgerPositions(stage.spec, generation=settings.worker.generation, reader=reader)
         self._open: deque[OpenBatch] = deque()
         self._again: deque[tuple[RawBatch, int]] = deque()
         self._failure: Exception | None = None
@@ -197,7 +193,7 @@ class Runner:
     async def _go_on(self, now_s: float) -> float:
         """Do the next thing there is to do; returns how long there is nothing, unless something wakes us."""
         if self._collapsing.locked():
-            return _DUE_EVERY_S
+            return math.inf
         if self._failure is not None:
             await self._recover(self._failure)
             return 0.0
@@ -205,17 +201,17 @@ class Runner:
             await self._ownership.reload()
             return 0.0
         if len(self._open) >= self._settings.batch.max_open_batches or any(batch.is_careful for batch in self._open):
-            return _DUE_EVERY_S
+            return math.inf
         if self._again:
             await self._start(*self._again.popleft())
             return 0.0
         due_in_s = self._batcher.due_in_s(now_s=now_s)
         if due_in_s is None:
-            return _DUE_EVERY_S
+            return math.inf
         if due_in_s > 0.0:
             return due_in_s
         if not self._batcher.full and sum(batch.asked for batch in self._open) >= _QUEUED_FOR_COMMIT:
-            return _DUE_EVERY_S
+            return math.inf
         raw = self._batcher.take(now_s=now_s)
         self.progress.closed_by[raw.closed_by] = self.progress.closed_by.get(raw.closed_by, 0) + 1
         await self._start(raw, raw.size_bytes)
@@ -225,10 +221,15 @@ class Runner:
 
     async def settled_before(self, partitions: list[int]) -> Mapping[int, int]:
         """Where partitions go on of which the group has no position: behind what the ledger calls settled."""
-        return await self._ledger_positions.behind(partitions)
+        return await self._ledger.behind(partitions)
 
     async def assigned(self, leases: list[Lease]) -> None:
-        """Load the state of new partitions; retries while the parts it needs are away."""
+        """Load the state of new partitions; retries while the parts it needs are away.
+
+        Raises:
+            RefusedError: there are more partitions than the log has had so far.
+        """
+        must_be_of_the_log(leases, count=self._settings.kafka.partitions)
         await self._quarantine.take(leases)
         await self._ownership.take(leases)
         log.info("partitions_assigned", stage=self._stage.spec.name, partitions=sorted(x.partition for x in leases))
@@ -302,16 +303,16 @@ class Runner:
             failed = partial(self._quarantine.withdraw, batch.raw)
             await self._repeat(partial(self._attempts.ask, attempt), failed)
             batch.asked = True
-            if before is None or await settled(before.performed):
+            if before is None or await result_of(before.performed):
                 await self._repeat(partial(self._perform, batch, attempt), failed)
-                batch.attempt = attempt
+                batch.ready = attempt
                 batch.performed.set_result(True)
-                if (before is None or await settled(before.committed)) and not batch.committed.done():
+                if (before is None or await result_of(before.committed)) and not batch.committed.done():
                     for committed in await self._repeat(partial(self._group_commit.ready, batch)):
                         self._close(committed)
         except Exception as error:  # noqa: BLE001  (the one place where every error of a batch arrives)
             # If the batch before this one has failed too, this one is decided again anyway.
-            if (before is None or await settled(before.committed)) and batch in self._open:
+            if (before is None or await result_of(before.committed)) and batch in self._open:
                 self._failure = error
                 self._wake.set()
 
@@ -330,8 +331,8 @@ class Runner:
             self._open.remove(batch)
             self._end(batch, committed=True)
             took_s = self._clock.monotonic_s() - batch.since_s
-            self._size.settled(events=len(batch.raw), took_s=took_s)
-            self._pace.settled(took_s=took_s)
+            self._size.batch_over(events=len(batch.raw), took_s=took_s)
+            self._pace.batch_over(took_s=took_s)
             self._poller.release(batch.held_bytes)
 
     def _end(self, batch: OpenBatch, *, committed: bool) -> None:

@@ -144,7 +144,7 @@ class Transactions:
             producer.send_offsets_to_transaction(list(offsets), metadata, _CALL_TIMEOUT_S)
             observe(Step.COMMITTING)
             asked_to_commit = True
-            self._until_settled(lambda: producer.commit_transaction(_CALL_TIMEOUT_S), spent_after_s=_SPENT_AFTER_S)
+            self._until_answered(lambda: producer.commit_transaction(_CALL_TIMEOUT_S), spent_after_s=_SPENT_AFTER_S)
         except KafkaException as error:
             # Once the commit was asked for, only an error that wants an abort says that it did not take place.
             is_open = error.args[0].txn_requires_abort() if asked_to_commit else not error.args[0].fatal()
@@ -162,7 +162,7 @@ class Transactions:
     def _aborted(self, producer: Producer) -> bool:
         """Abort what is open; false when the producer cannot even do that."""
         try:
-            self._until_settled(lambda: producer.abort_transaction(_CALL_TIMEOUT_S), spent_after_s=_SPENT_AFTER_S)
+            self._until_answered(lambda: producer.abort_transaction(_CALL_TIMEOUT_S), spent_after_s=_SPENT_AFTER_S)
         except KafkaException as error:
             log.warning("abort_failed", error=error.args[0].str())
             return False
@@ -179,7 +179,7 @@ class Transactions:
                 )
         self._producer = None
         producer = Producer(self._config)
-        self._until_settled(lambda: producer.init_transactions(_CALL_TIMEOUT_S))
+        self._until_answered(lambda: producer.init_transactions(_CALL_TIMEOUT_S))
         self._producer = producer
         return producer
 
@@ -192,13 +192,13 @@ class Transactions:
             def ask() -> None:
                 found[:] = consumer.committed([TopicPartition(o.topic, o.partition) for o in offsets], _CALL_TIMEOUT_S)
 
-            self._until_settled(ask)
+            self._until_answered(ask)
         finally:
             consumer.close()
         behind = [position.offset >= wanted.offset for position, wanted in zip(found, offsets, strict=True)]
         return bool(behind) and all(behind)
 
-    def _until_settled(self, call: Callable[[], Any], *, spent_after_s: float | None = None) -> None:
+    def _until_answered(self, call: Callable[[], Any], *, spent_after_s: float | None = None) -> None:
         """Repeat a call that timed out or met a passing error: its outcome is open until the broker has answered.
 
         Args:

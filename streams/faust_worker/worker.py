@@ -138,6 +138,7 @@ async def _run_apps(
     try:
         # Together, so that a store that is away delays the stages that need it and no other.
         starting = asyncio.gather(*(app.start() for app in apps))
+        starting.add_done_callback(_looked_at)
         ends: list[asyncio.Future[Any]] = [stop, kafka_gone, *(app.failed for app in apps if app.failed is not None)]
         await asyncio.wait([starting, *ends], return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
@@ -160,6 +161,12 @@ async def _run_apps(
     for app in apps:
         if app.failed is not None and app.failed.done():
             app.failed.result()
+
+
+def _looked_at(future: "asyncio.Future[Any]") -> None:
+    """Take note of how a future ended of which nobody may ask: else asyncio writes a traceback about it."""
+    if not future.cancelled():
+        future.exception()
 
 
 def end_process_within(limit_s: float) -> None:

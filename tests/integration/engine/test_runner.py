@@ -15,6 +15,7 @@ from e2e.log_history import LogFollower, LogHistory
 from schemas.codec import CONVERSATION_EVENTS as EVENT_CODEC
 from schemas.conversation import Turn
 from schemas.outcome import DeadLetter, LedgerEntry, Reason
+from streams.engine.chunk import Lease
 from streams.engine.stage import Decision, MicroBatch, Output, StatelessStage
 from streams.errors import BugError, PoisonError, RateLimitedError, RefusedError, TransientError
 from streams.settings import Settings
@@ -271,6 +272,14 @@ async def test_an_error_that_nobody_can_wait_out_stops_the_stage_with_the_batch_
     await run(Copies(), settings)
     history = await settled(follower)
     assert copied(history) == in_log_order(history)
+
+
+async def test_partitions_that_were_added_stop_the_stage(settings: Settings, run: Callable[..., Any]) -> None:
+    """A worker refuses another count at its start, so one that runs must not go on with it."""
+    running = await run(Copies(), settings)
+    added = settings.kafka.partitions
+    with pytest.raises(RefusedError, match=rf"partitions \[{added}\] were added"):
+        await running.runner.assigned([Lease(added, 0), Lease(0, 0)])
 
 
 class Held(Copies):

@@ -26,7 +26,7 @@ def test_batches_keep_their_distance(run: list[tuple[float, float]]) -> None:
             assert now_s >= taken_at_s + 0.1
             assert now_s <= max(oldest_at_s + 0.02, taken_at_s + 0.5)
         pace.taken(now_s=now_s)
-        pace.settled(took_s=took_s)
+        pace.batch_over(took_s=took_s)
         taken_at_s = now_s
 
 
@@ -43,9 +43,9 @@ def test_slow_batches_are_farther_apart_and_a_quick_one_ends_that() -> None:
     """The interval is twice what the newest batch took, both ways."""
     pace = BatchPace(MAX_AGE, min_interval=MIN_INTERVAL)
     pace.taken(now_s=1.0)
-    pace.settled(took_s=0.2)
+    pace.batch_over(took_s=0.2)
     assert pace.due_at_s(oldest_at_s=1.0) == pytest.approx(1.4)
-    pace.settled(took_s=0.01)
+    pace.batch_over(took_s=0.01)
     assert pace.due_at_s(oldest_at_s=1.0) == pytest.approx(1.1)
 
 
@@ -53,5 +53,5 @@ def test_without_an_interval_only_the_age_counts() -> None:
     """A stage that follows others takes what comes, whatever its batches take."""
     pace = BatchPace(MAX_AGE)
     pace.taken(now_s=1.0)
-    pace.settled(took_s=5)
+    pace.batch_over(took_s=5)
     assert pace.due_at_s(oldest_at_s=1.0) == 1.02

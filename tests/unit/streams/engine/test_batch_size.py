@@ -18,7 +18,7 @@ def test_the_limit_stays_within_bounds(max_events: int, settled: list[tuple[int,
     """Whatever happens, at most the largest and never so small that a batch is all overhead."""
     size = BatchSize(max_events=max_events, latency_target=TARGET)
     for events, took_s in settled:
-        size.settled(events=min(events, size.max_events), took_s=took_s)
+        size.batch_over(events=min(events, size.max_events), took_s=took_s)
         assert min(16, max_events) <= size.max_events <= max_events
 
 
@@ -29,7 +29,7 @@ def test_full_batches_come_to_take_about_as_long_as_they_may(fits: int) -> None:
     seen = []
     for _ in range(400):
         seen.append(size.max_events)
-        size.settled(events=size.max_events, took_s=size.max_events / fits * 0.999)
+        size.batch_over(events=size.max_events, took_s=size.max_events / fits * 0.999)
     settled = seen[200:]
     assert max(settled) <= fits + 2000 / 20 + 1
     assert min(settled) >= min(fits / 2, 16) - 1
@@ -38,16 +38,16 @@ def test_full_batches_come_to_take_about_as_long_as_they_may(fits: int) -> None:
 def test_without_a_target_nothing_changes() -> None:
     """Off by default: slow batches stay as large as they come."""
     size = BatchSize(max_events=2000, latency_target=timedelta(0))
-    size.settled(events=2000, took_s=60)
+    size.batch_over(events=2000, took_s=60)
     assert (size.max_events, size.is_reduced) == (2000, False)
 
 
 def test_a_small_batch_that_was_quick_does_not_raise_the_limit() -> None:
     """Only a full batch shows that more would fit."""
     size = BatchSize(max_events=2000, latency_target=TARGET)
-    size.settled(events=2000, took_s=2)
+    size.batch_over(events=2000, took_s=2)
     assert (size.max_events, size.is_reduced) == (1000, True)
-    size.settled(events=10, took_s=0.001)
+    size.batch_over(events=10, took_s=0.001)
     assert size.max_events == 1000
-    size.settled(events=1000, took_s=0.5)
+    size.batch_over(events=1000, took_s=0.5)
     assert size.max_events == 1100
