@@ -1,20 +1,15 @@
 """One worker process: the apps of some stages in one event loop, until a signal or a failure."""
 
 import asyncio
-import fcntl
 import gc
 import logging
 import os
 import random
 import signal
-import socket
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from hashlib import blake2b
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import structlog
@@ -24,18 +19,16 @@ from streams.clock import SystemClock
 from streams.engine import group_configs
 from streams.engine.kafka import CLIENT_LOG
 from streams.engine.steps import Observe, unobserved
-from streams.errors import UsageError
 from streams.faust_worker.agents import create_app
 from streams.faust_worker.app import StageApp
 from streams.faust_worker.health import watched
+from streams.faust_worker.instances import claim_instance
 from streams.faust_worker.stacks import write_threads
 from streams.settings import Settings
 from topology import graph, provision
 from topology.graph import StageName
 
 log = structlog.get_logger("memstream.worker")
-
-_MAX_SLOTS = 256
 
 _LEAVE_WITHIN_S = 60.0
 """Without Kafka. A call that waits for it gives up after 10 s (`streams.engine.transactions`); several may follow."""
@@ -183,44 +176,6 @@ def end_process_within(limit_s: float) -> None:
     timer = threading.Timer(limit_s, end)
     timer.daemon = True
     timer.start()
-
-
-@contextmanager
-def claim_instance(settings: Settings, stage: StageName) -> Iterator[str]:
-    """A name that this process alone holds for a stage, and that its successor takes over after a crash.
-
-    It makes the static member id and the transactional id: with the same ones a restart has the partitions back at once
-    and aborts what its predecessor left open. The kernel frees the lock of a killed process.
-
-    Raises:
-        UsageError: every slot of this host is taken.
-    """
-    if settings.worker.instance:
-        yield settings.worker.instance
-        return
-    folder = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"memstream-{os.getuid()}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    log_name = blake2b(
-        f"{settings.kafka.bootstrap_servers} {settings.kafka.namespace}".encode(), digest_size=6
-    ).hexdigest()
-    for slot in range(_MAX_SLOTS):
-        path = folder / f"{log_name}.{stage}.{slot}.lock"
-        with path.open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(lock.fileno()).st_ino != path.stat().st_ino:
-                    continue  # its holder removed it just now, and somebody made a new one: the next slot will do
-            except OSError:
-                continue
-            try:
-                yield f"{socket.gethostname()}-{slot}"
-            finally:
-                path.unlink(missing_ok=True)  # while it is locked, so that nobody can be holding this very file
-            return
-    raise UsageError(
-        f"{_MAX_SLOTS} workers run {stage} on this host already",
-        next_step="name this one with MEMSTREAM_WORKER_INSTANCE",
-    )
 
 
 def configure_logging(level: str) -> None:

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from e2e.conversations import Conversations, generate
@@ -78,3 +79,22 @@ def wait_for_partitions(worker: RunningWorker, timeout_s: float = 30.0) -> None:
             return
         assert time.monotonic() < deadline_s, f"{worker.name} got no partitions:\n{worker.log_tail()}"
         time.sleep(0.1)
+
+
+def test_of_two_workers_with_one_name_on_two_hosts_the_older_one_ends_and_says_why(
+    settings: Settings, new_worker: Callable[..., RunningWorker], tmp_path: Path
+) -> None:
+    """No lock file tells them of each other, so the broker does: the last words name the cause and the way out."""
+    named = settings.replace("worker", instance="one-name")
+    older, newer = (new_worker(named, environment={"XDG_RUNTIME_DIR": str(tmp_path / host)}) for host in ("a", "b"))
+    older.start()
+    older.wait_ready()
+    wait_for_partitions(older)
+    newer.start()
+    newer.wait_ready()
+
+    assert older.wait_ended(40) == 1
+    assert newer.stop() == 0, newer.log_tail()
+    error = next(line for line in reversed(older.log().splitlines()) if line.startswith("error: "))
+    assert "another process has this worker's instance name" in error
+    assert "MEMSTREAM_WORKER_INSTANCE" in error
