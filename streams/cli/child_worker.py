@@ -1,9 +1,14 @@
-"""A worker as a child process of `memstream dev` and `memstream demo`: started, watched, and always ended."""
+"""A worker as a child process of `memstream dev` and `memstream demo`: started, watched, and always ended.
+
+Its standard input is a pipe that only its parent holds open. So the kernel tells it of its parent's end, however that
+came about, and it leaves by itself (`end_with_parent`).
+"""
 
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,7 +41,7 @@ class ChildWorker:
 
     def start(self) -> None:
         """Start it; the log of the run before is kept as `<log>.previous`."""
-        command = [sys.executable, "-m", "streams.cli.main", "worker", "--json"]
+        command = [sys.executable, "-m", "streams.cli.main", "worker", "--json", "--until-input-ends"]
         if self._stages:
             command += ["--stages", ",".join(self._stages)]
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +51,7 @@ class ChildWorker:
             self._process = subprocess.Popen(
                 command,
                 env=self._environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -79,12 +84,27 @@ class ChildWorker:
         if process.poll() is None:
             process.kill()
             process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
 
     def last_lines(self, count: int) -> list[str]:
         """The end of its log."""
         if not self.log.exists():
             return []
         return self.log.read_text(errors="replace").splitlines()[-count:]
+
+
+def end_with_parent() -> None:
+    """In the child: end this process in order when its standard input ends, and by force when that takes too long."""
+
+    def watch() -> None:
+        while os.read(0, 1024):  # not sys.stdin: a thread that waits in it when the process ends makes Python abort
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(STOP_WITHIN_S)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def child_environment(environment: Mapping[str, str], settings: Settings) -> dict[str, str]:

@@ -46,7 +46,7 @@ def dev(mode: Mode, stages: str | None, *, as_json: bool) -> None:
 
     Other terminals find them by themselves: `memstream publish`, `changes`, `search`, `status`. Data is kept for the
     next time. On leaving, the worker stops, and so does the stack unless it was up before. A worker that dies is
-    started again, a few times.
+    started again, a few times. Should this command be killed, its worker leaves by itself; the stack stays up.
 
     \b
     Examples:

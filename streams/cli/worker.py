@@ -3,6 +3,7 @@
 
 import click
 
+from streams.cli.child_worker import end_with_parent
 from streams.cli.context import json_option, print_json, reports_errors, settings_options
 from streams.errors import UsageError
 from streams.settings import Settings
@@ -11,10 +12,11 @@ from topology.graph import GRAPH, StageName
 
 @click.command()
 @click.option("--stages", metavar="NAME,...", help="Which stages; default: all six.")
+@click.option("--until-input-ends", is_flag=True, help="Leave when standard input ends, as it does with the parent.")
 @settings_options
 @json_option
 @reports_errors
-def worker(stages: str | None, *, settings: Settings, as_json: bool) -> None:
+def worker(stages: str | None, *, until_input_ends: bool, settings: Settings, as_json: bool) -> None:
     """Run all stages in this process, or some of them.
 
     Stages share nothing but Kafka: they may run in one process or in many, and any number of workers may run the same
@@ -33,6 +35,8 @@ def worker(stages: str | None, *, settings: Settings, as_json: bool) -> None:
     from streams.faust_worker.worker import run
 
     names = parse_stages(stages)
+    if until_input_ends:
+        end_with_parent()
 
     def ready() -> None:
         if as_json:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.native import processes
 from infra.native.stack import Stack
 from streams.settings import PREFIX
 from topology.graph import GRAPH
@@ -66,5 +67,26 @@ def test_dev_runs_until_it_is_stopped_and_stops_what_it_started(tmp_path: Path) 
         assert Stack("light", home=tmp_path).status().state == "down"
     finally:
         process.terminate()  # it stops its worker; a killed one could not
+        process.wait()
+        Stack("light", home=tmp_path).down(wipe=True)
+
+
+def test_a_killed_dev_leaves_no_worker(tmp_path: Path) -> None:
+    """Its worker ends by itself and in order; the stack stays up."""
+    command = [sys.executable, "-m", "streams.cli.main", "dev", "--json"]
+    process = subprocess.Popen(command, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        worker = json.loads(process.stdout.readline())["worker"]
+        process.kill()
+        process.wait()
+        ends_at_s = time.monotonic() + 40
+        while processes.started(worker["pid"]) is not None:
+            assert time.monotonic() < ends_at_s, Path(worker["log"]).read_text()
+            time.sleep(0.1)
+        assert Path(worker["log"]).read_text().count("stage_stopped") == len(GRAPH)
+        assert Stack("light", home=tmp_path).status().state == "up"
+    finally:
+        process.kill()
         process.wait()
         Stack("light", home=tmp_path).down(wipe=True)

@@ -63,6 +63,41 @@ def test_stopping_what_never_started_does_nothing(tmp_path: Path) -> None:
     assert (worker.pid, worker.exit_code, worker.last_lines(5)) == (None, None, [])
 
 
+PARENT = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-u", "-c", sys.argv[1]], stdin=subprocess.PIPE, start_new_session=True)
+child.wait()
+"""
+
+
+@pytest.mark.parametrize(
+    ("on_sigterm", "end"),
+    [("lambda *_: sys.exit('left in order')", "left in order"), ("lambda *_: print('goes on')", "goes on")],
+    ids=["in order", "by force"],
+)
+def test_a_child_ends_when_its_parent_is_killed(on_sigterm: str, end: str) -> None:
+    """However the parent ends, its child is asked to leave, and killed when it does not."""
+    child = f"""
+import signal, sys, time
+from streams.cli import child_worker
+child_worker.STOP_WITHIN_S = 0.3
+signal.signal(signal.SIGTERM, {on_sigterm})
+child_worker.end_with_parent()
+print("up")
+while True:
+    time.sleep(0.1)
+"""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, child], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "up\n"
+    parent.kill()
+
+    said, _ = parent.communicate(timeout=60)  # until the last one that could write there is gone
+    assert (parent.returncode, said) == (-signal.SIGKILL, f"{end}\n")
+
+
 def test_sigterm_cleans_up_like_ctrl_c() -> None:
     """SIGTERM becomes the same exception as Ctrl-C, and the handler from before comes back."""
     before = signal.getsignal(signal.SIGTERM)
