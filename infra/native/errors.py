@@ -8,7 +8,8 @@ StackError                    root: a message and the next step
 ├── BuildError                Weaviate did not compile
 ├── StackConflictError        another stack is up in this folder
 ├── PartError                 a process did not start, or died while starting
-└── StackUnknownError         no stack, or no such part
+├── StackUnknownError         no stack to speak of
+└── PartUnknownError          the stack has no such part
 ```
 """
 
@@ -52,4 +53,8 @@ class PartError(StackError):
 
 
 class StackUnknownError(StackError):
-    """There is no stack to speak of, or no part of that name."""
+    """There is no stack to speak of."""
+
+
+class PartUnknownError(StackError):
+    """The stack has no part of that name."""

@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from infra.native import kafka_jars, ports, processes, state, toolchains, weaviate_build
-from infra.native.errors import PartError, StackConflictError, StackUnknownError
+from infra.native.errors import PartError, PartUnknownError, StackConflictError, StackUnknownError
 from infra.native.exclusive import exclusive
 from infra.native.kafka import Kafka
 from infra.native.part import Installation, Part
@@ -76,8 +76,8 @@ class Stack:
     def up(self, progress: Progress | None = None) -> StackState:
         """Start what is not running, and return when every part answers.
 
-        A stack that is up already is left as it is; parts of it that died are started again. A start that fails or is
-        interrupted stops what it started.
+        A stack of this mode that is up already is left as it is; parts of it that died are started again. A start that
+        fails or is interrupted stops what it started.
 
         Args:
             progress: Shows fetches, the build and the start.
@@ -139,7 +139,7 @@ class Stack:
         """Return the log file of a part; it exists once the part was started."""
         known = self._part_names()
         if name not in known:
-            raise StackUnknownError(f"the {self.mode} stack has no part {name}", f"name one of: {', '.join(known)}")
+            raise PartUnknownError(f"the {self.mode} stack has no part {name}", f"name one of: {', '.join(known)}")
         return self._folder / "logs" / f"{name}.log"
 
     def start_part(self, name: str) -> None:
@@ -186,8 +186,9 @@ class Stack:
         for mode in state.MODES:
             if mode != self.mode and state.read(self.home, mode).processes:
                 raise StackConflictError(
-                    f"a {mode} stack is up in {self.home}",
-                    "run: memstream stack down, or use it as it is, or set MEMSTREAM_HOME for a second stack",
+                    f"a {mode} stack is up in {self.home}, which can have one stack at a time",
+                    f"run: memstream stack down, which keeps the data of {mode}, and then this again; or use the {mode}"
+                    " stack as it is; or set MEMSTREAM_HOME for a second one",
                 )
 
     @contextmanager

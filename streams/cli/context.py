@@ -16,7 +16,7 @@ import click
 import msgspec
 
 from infra.native import state as stack_state
-from infra.native.errors import StackError
+from infra.native.errors import PartUnknownError, StackConflictError, StackError, StackUnknownError
 from streams.errors import AwayError, MemstreamError, TransientError, UsageError
 from streams.settings import Settings, environment_name, from_environment
 from topology.cluster import AWAY_NEXT, KafkaAwayError, ProvisionError
@@ -149,6 +149,16 @@ def fail(message: str, *, next_step: str = "", code: int = EXIT_FAILED) -> NoRet
     raise SystemExit(code)
 
 
+def fail_of_stack(error: StackError) -> NoReturn:
+    """Say why the native stack refuses or has failed, and leave."""
+    codes = {
+        StackConflictError: EXIT_USAGE,
+        PartUnknownError: EXIT_USAGE,
+        StackUnknownError: EXIT_NOTHING_THERE,
+    }
+    fail(error.message, next_step=error.next_step, code=codes.get(type(error), EXIT_FAILED))
+
+
 def reports_errors(command: Callable[P, T]) -> Callable[P, T]:
     """Turn our errors into messages and exit codes; anything else is a bug and keeps its traceback."""
 
@@ -169,7 +179,9 @@ def reports_errors(command: Callable[P, T]) -> Callable[P, T]:
             )
         except KafkaAwayError as error:
             fail(str(error), next_step=error.next_step, code=EXIT_NOTHING_THERE)
-        except (ProvisionError, StackError) as error:
+        except StackError as error:
+            fail_of_stack(error)
+        except ProvisionError as error:
             fail(str(error), next_step=error.next_step)
         except MemstreamError as error:
             fail(str(error))

@@ -19,7 +19,7 @@ from infra.native.progress import on_stderr
 from infra.native.stack import PartStatus, Stack
 from infra.native.state import Mode, StackState
 from infra.native.toolchains import SOURCES, Source
-from streams.cli.context import EXIT_INTERRUPTED, EXIT_NOTHING_THERE, fail, json_option, print_json
+from streams.cli.context import EXIT_INTERRUPTED, EXIT_NOTHING_THERE, fail_of_stack, json_option, print_json
 
 _FOLLOW_EVERY_S = 0.3
 
@@ -33,7 +33,7 @@ def stack() -> None:
     Programs are fetched once into MEMSTREAM_CACHE.
 
     \b
-    Exit codes: 0 done; 1 failed; 2 wrong usage; 3 not up (status); 130 interrupted.
+    Exit codes: 0 done; 1 failed; 2 wrong usage; 3 not up (status), no stack (logs); 130 interrupted.
     """
 
 
@@ -52,15 +52,17 @@ def stack() -> None:
 def up(mode: Mode, toolchains: Source, *, as_json: bool) -> None:
     """Start the stack and wait until every part answers.
 
-    The first start fetches Kafka and builds Weaviate, which takes minutes; later ones take seconds. A stack that is
-    up is left as it is, and parts of it that died are started again.
+    The first start fetches Kafka and builds Weaviate, which takes minutes; later ones take seconds. A stack of
+    the same mode that is up is left as it is, and parts of it that died are started again; one of the other mode is
+    left as it is too, and the start refused: each mode has data of its own.
 
     \b
     Example:
       memstream stack up --mode light
 
     \b
-    Exit codes: 0 up; 1 failed, nothing was left running; 2 wrong usage; 130 interrupted, nothing was left running.
+    Exit codes: 0 up; 1 failed, nothing was left running; 2 wrong usage, or a stack of the other mode is up;
+    130 interrupted, nothing was left running.
     """
     with _reported():
         chosen = Stack(mode, toolchains=toolchains)
@@ -136,7 +138,7 @@ def logs(part: str | None, *, follow: bool, lines: int) -> None:
       memstream stack logs kafka --follow
 
     \b
-    Exit codes: 0 shown; 1 failed; 2 wrong usage; 130 interrupted.
+    Exit codes: 0 shown; 1 failed; 2 wrong usage, or no such part; 3 there is no stack; 130 interrupted.
     """
     with _reported():
         known = state.find()
@@ -205,7 +207,7 @@ def _reported() -> Iterator[None]:
     try:
         yield
     except StackError as error:
-        fail(error.message, next_step=error.next_step)
+        fail_of_stack(error)
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
         sys.exit(EXIT_INTERRUPTED)

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from infra.native import kafka, state
 from infra.native.commands import run
-from infra.native.errors import PartError, StackConflictError, StackUnknownError
+from infra.native.errors import PartError, PartUnknownError, StackConflictError
 from infra.native.kafka import Kafka
 from infra.native.redis import Redis
 from infra.native.stack import Stack
@@ -148,7 +148,7 @@ def test_parts_can_be_killed_stopped_and_started(make_stack: MakeStack) -> None:
     assert stack.up() == first
     assert [part.condition for part in stack.parts()] == ["ready", "ready"]
 
-    with pytest.raises(StackUnknownError, match="no part weaviate"):
+    with pytest.raises(PartUnknownError, match="no part weaviate"):
         stack.kill_part("weaviate")
 
 

@@ -58,12 +58,14 @@ def test_a_stack_from_start_to_wipe(tmp_path: Path, running: Running) -> None:
     assert (logs.returncode, logs.stdout.count("\n")) == (0, 1)
     assert "Kafka Server started" in logs.stdout
     unknown = run(tmp_path, "logs", "weaviate")
-    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert (unknown.returncode, unknown.stdout) == (2, "")
     assert "next: name one of: kafka, redis" in unknown.stderr
 
     other = run(tmp_path, "up", "--mode", "full", "--toolchains", "auto")
-    assert other.returncode == 1
+    assert other.returncode == 2
     assert "error: a light stack is up" in other.stderr
+    assert "next: run: memstream stack down" in other.stderr
+    assert json.loads(run(tmp_path, "status", "--json").stdout) == now
 
     down = run(tmp_path, "down")
     assert (down.returncode, running()) == (0, [])

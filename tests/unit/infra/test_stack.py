@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from infra.native import processes, state
-from infra.native.errors import PartError, StackConflictError, StackUnknownError
+from infra.native.errors import PartError, PartUnknownError, StackConflictError, StackUnknownError
 from infra.native.kafka import Kafka
 from infra.native.part import Installation
 from infra.native.processes import ProcessFacts
@@ -109,5 +109,5 @@ def test_a_stack_that_never_ran_has_no_parts(tmp_path: Path) -> None:
     assert stack.down() == StackState()
     with pytest.raises(StackUnknownError, match="no light stack was started"):
         stack.stop_part("kafka")
-    with pytest.raises(StackUnknownError, match="no part weaviate"):
+    with pytest.raises(PartUnknownError, match="no part weaviate"):
         stack.logs("weaviate")

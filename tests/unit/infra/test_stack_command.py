@@ -56,10 +56,10 @@ def test_stopping_nothing_is_no_error() -> None:
 
 @pytest.mark.usefixtures("home")
 def test_logs_of_nothing_are_an_error() -> None:
-    """An error has its cause and the next step on standard error, and nothing on standard output."""
+    """There is nothing to talk to (3); cause and next step stand on standard error, nothing on standard output."""
     result = run("logs")
 
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (3, "")
     assert result.stderr.splitlines()[0].startswith("error: ")
     assert result.stderr.splitlines()[1].startswith("next: ")
 
