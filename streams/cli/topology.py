@@ -1,4 +1,5 @@
 """`memstream topology`: the graph as tables and picture; check and make a cluster's topics."""
+# ruff: noqa: D301  click keeps the lines of a paragraph that begins with the control character \b
 
 from dataclasses import asdict
 from typing import Any
@@ -33,6 +34,9 @@ def topology(ctx: click.Context, *, as_json: bool) -> None:
     """Show the graph: stages, topics and a Mermaid flowchart, from the data that the stages run on.
 
     Needs no Kafka. `check` and `apply` compare a cluster with it.
+
+    \b
+    Exit codes: 0 shown; 2 wrong use.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -50,7 +54,8 @@ def topology(ctx: click.Context, *, as_json: bool) -> None:
 def check(*, settings: Settings, as_json: bool) -> None:
     """Explain every difference between the cluster's topics and what they must be; change nothing.
 
-    Exits with 0 when there is none, 1 when there are some, 3 when Kafka does not answer.
+    \b
+    Exit codes: 0 there is none; 1 there are some, or failed; 2 wrong use; 3 nothing to talk to.
     """
     kafka = settings.kafka
     differences = provision.check(
@@ -77,6 +82,9 @@ def apply(*, settings: Settings, as_json: bool) -> None:
 
     A topic with another number of partitions is refused, and then nothing is changed: keys would move between
     partitions, which breaks the order of a user's events and the replay of the log.
+
+    \b
+    Exit codes: 0 the topics are what they must be; 1 refused or failed; 2 wrong use; 3 nothing to talk to.
     """
     kafka = settings.kafka
     differences = provision.apply(

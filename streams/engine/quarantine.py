@@ -85,7 +85,7 @@ class Quarantine:
     def open(self, raw: RawBatch) -> None:
         """These records come next; called in log order, before anything is done with them.
 
-        Only the first record that is not settled may be marked: a mark anywhere behind it would settle those between.
+        Only the first record that is not settled may be marked: a mark moves the position, past those before it too.
         """
         for part in raw.parts:
             if part.lease.first_offset is None:

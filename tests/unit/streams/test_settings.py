@@ -52,7 +52,7 @@ def test_every_field_has_a_name_of_its_own() -> None:
     names = [environment_name(g, f.name) for g in GROUPS for f in dataclasses.fields(getattr(Settings(), g))]
     assert len(set(names)) == len(names)
     assert all(name.startswith(PREFIX) for name in names)
-    assert not FOREIGN_NAMES.intersection(names)
+    assert not FOREIGN_NAMES.keys() & set(names)
     assert set(Settings().to_environment()) == set(names)
 
 
