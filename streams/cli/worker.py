@@ -30,7 +30,8 @@ def worker(stages: str | None, *, until_input_ends: bool, settings: Settings, as
 
     \b
     Exit codes: 0 stopped in order, 1 a stage failed (its open batch is uncommitted and is done again by the next
-    worker), 2 wrong use, 3 nothing to talk to, or no Kafka broker has answered for kafka.away_limit (5 minutes).
+    worker), 2 wrong use, or another worker has its worker.instance, 3 nothing to talk to, or no Kafka broker has
+    answered for kafka.away_limit (5 minutes).
     """
     from streams.faust_worker.worker import run
 
