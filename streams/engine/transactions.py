@@ -18,6 +18,7 @@ to wait for ever after a restart of its broker ("TxnCoordinator: Timed out ... 1
 import asyncio
 import math
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -43,8 +44,10 @@ _SPENT_AFTER_S = 20.0
 _ANY_PARTITION = -1
 """Lets librdkafka choose one by the key (`RD_KAFKA_PARTITION_UA`)."""
 
-_MAX_RENEWALS = 5
-"""So many producers in a row without one commit: somebody else uses the transactional id."""
+_MAX_RENEWALS, _RENEWALS_WITHIN_S = 10, 60.0
+"""More producers that were given up within so long: somebody else uses the transactional id. Not only those in a row:
+two workers of one name both come through now and then (17 renewals a second each, under load). A broker that is killed
+or halted costs one or two."""
 
 
 class RecordTooLargeError(PoisonError):
@@ -83,7 +86,7 @@ class Transactions:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="transactions")
         self._stopping = threading.Event()
         self._producer: Producer | None = None
-        self._renewals = 0
+        self._renewed_at_s: deque[float] = deque(maxlen=_MAX_RENEWALS)
         self._publisher: Producer | None = None
 
     async def start(self) -> None:
@@ -157,7 +160,6 @@ class Transactions:
             if not self._aborted(producer):
                 self._renew()
             raise
-        self._renewals = 0
 
     def _aborted(self, producer: Producer) -> bool:
         """Abort what is open; false when the producer cannot even do that."""
@@ -171,17 +173,23 @@ class Transactions:
     def _renew(self, cause: KafkaException | None = None) -> Producer:
         """Put a new producer in the place of one that is of no use any more; returns once it has taken over."""
         if cause is not None:
-            self._renewals += 1
-            log.warning("producer_renewed", error=cause.args[0].str(), renewals=self._renewals)
-            if self._renewals > _MAX_RENEWALS:
-                raise FencedError(
-                    f"{self._renewals} transactional producers in a row were fenced: {cause.args[0].str()}"
-                )
+            self._must_be_rare(cause.args[0])
         self._producer = None
         producer = Producer(self._config)
         self._until_answered(lambda: producer.init_transactions(_CALL_TIMEOUT_S))
         self._producer = producer
         return producer
+
+    def _must_be_rare(self, cause: KafkaError) -> None:
+        log.warning("producer_renewed", error=cause.str())
+        now_s = self._monotonic_s()
+        if len(self._renewed_at_s) == _MAX_RENEWALS and now_s - self._renewed_at_s[0] < _RENEWALS_WITHIN_S:
+            raise FencedError(
+                f"more than {_MAX_RENEWALS} transactional producers were fenced within {_RENEWALS_WITHIN_S:.0f} s"
+                f" ({cause.str()}): another process has this worker's instance name. Name one of them with"
+                " MEMSTREAM_WORKER_INSTANCE"
+            )
+        self._renewed_at_s.append(now_s)
 
     def _are_behind(self, offsets: Sequence[TopicPartition]) -> bool:
         """Whether the group stands behind these offsets, now that nothing of ours is open: then they were committed."""

@@ -393,18 +393,19 @@ async def test_a_fenced_producer_is_renewed_with_its_next_commit(
 async def test_a_producer_that_is_fenced_again_and_again_stops(
     topic: str, joined: Consumer, transactions: Callable[..., Any]
 ) -> None:
-    """Somebody else uses its transactional id: two that renew themselves in turn would never get anything done."""
+    """Somebody else uses its transactional id: two that renew themselves in turn get hardly anything done."""
     assert topic
     metadata = joined.consumer_group_metadata()
     writing = await transactions()
 
     async def until_it_stops() -> None:
-        for _ in range(10):
+        for _ in range(20):
             await transactions()
-            with suppress(TransientError):
-                await writing.commit([output(b"1")], offsets=[], metadata=metadata)
+            for _ in range(2):  # the second one comes through
+                with suppress(TransientError):
+                    await writing.commit([output(b"1")], offsets=[], metadata=metadata)
 
-    with pytest.raises(FencedError, match="in a row"):
+    with pytest.raises(FencedError, match="another process has this worker's instance name"):
         await until_it_stops()
 
 
