@@ -90,12 +90,12 @@ class Mender:
         """Write the rest and, behind it, the heads."""
         await self._write()
         for start in range(0, len(self._plan.heads), _ROWS_AT_ONCE):
-            await self._store.upsert((), heads=self._plan.heads[start : start + _ROWS_AT_ONCE])
+            await self._store.rewrite((), heads=self._plan.heads[start : start + _ROWS_AT_ONCE])
         self.heads = len(self._plan.heads)
 
     async def _write(self) -> None:
         if self._rows:
-            await self._store.upsert(self._rows)
+            await self._store.rewrite(self._rows)
             self.written += len(self._rows)
             self._rows = []
 

@@ -87,6 +87,13 @@ class Store(Protocol):
                 nothing is skipped silently.
         """
 
+    async def rewrite(self, rows: Sequence[StoreRow], *, heads: Sequence[Head] = ()) -> None:
+        """Write as `upsert` does, also what the store holds already but no longer finds.
+
+        For mending, at up to twice the cost: a Weaviate that was killed may hold objects that stand in no index,
+        and takes equal ones for nothing new.
+        """
+
     async def delete(self, user: UserKey, memory_ids: Sequence[str]) -> None:
         """Erase memories, content and index entries; ids that are not there are fine."""
 

@@ -107,6 +107,10 @@ class SqliteStore:
         if newest or new_heads:
             await self._run(lambda connection: statements.upsert(connection, newest, new_heads))
 
+    async def rewrite(self, rows: Sequence[StoreRow], *, heads: Sequence[Head] = ()) -> None:
+        """See `Store.rewrite`. One transaction writes a memory and what finds it, so there is nothing more to do."""
+        await self.upsert(rows, heads=heads)
+
     async def delete(self, user: UserKey, memory_ids: Sequence[str]) -> None:
         """See `Store.delete`."""
         if await self._run(lambda connection: statements.delete(connection, user, memory_ids)):

@@ -47,6 +47,18 @@ def batch_object(
     return written
 
 
+def reindexed(written: Any, *, dimensions: int) -> Any:
+    """The object with another vector: writing it before the object itself puts the object into every index again.
+
+    Weaviate does nothing about an equal object, and touches only the indexes of what differs as long as the vector is
+    the same. An object with another vector it takes out of all indexes and puts into them under a new number.
+    """
+    other = batch_pb2.BatchObject()
+    other.CopyFrom(written)
+    other.vector_bytes = b"" if written.vector_bytes else _vector_bytes(np.eye(1, dimensions, dtype=np.float32)[0])
+    return other
+
+
 def batches(objects: Iterable[Any]) -> Iterator[list[Any]]:
     """Objects in requests of bounded size."""
     batch: list[Any] = []

@@ -235,6 +235,30 @@ class TestWriting:
         assert ids(await lexical(store, MARIA, "old new")) == [stored.memory_id]
         assert ids(await lexical(store, MARIA, expected)) == [stored.memory_id]
 
+    async def test_rewrite(self, store: Any) -> None:
+        """Rewriting leaves what `upsert` would: new, equal and changed memories, found once; no head gives way."""
+        await store.upsert([row(memory(number=n)) for n in (1, 2)], heads=[head(revision=5)])
+        changed = row(memory(number=2, text="changed"), "other", NOTHING)
+
+        await store.rewrite([row(memory(number=1)), changed, row(memory(number=3))], heads=[head(revision=3)])
+
+        legs = await store.search(MARIA, tokens=["word", "other"], vector=unit(1), limit=10)
+        memories = [memory(number=1), changed.memory, memory(number=3)]
+        assert await store.memories(MARIA) == memories
+        assert sorted(ids(legs.lexical)) == sorted(m.memory_id for m in memories)
+        assert sorted(ids(legs.vector)) == sorted([memories[0].memory_id, memories[2].memory_id])
+        assert (await store.heads([MARIA]))[MARIA].revision == 5
+        assert await store.count() == 3
+
+    async def test_rewrite_of_an_older_revision(self, store: Any) -> None:
+        """It is refused wherever `upsert` refuses it."""
+        await store.upsert([row(memory(revision=5, text="new"))])
+
+        await store.rewrite([row(memory(revision=4, text="old"))])
+
+        (stored,) = await store.memories(MARIA)
+        assert stored.text == ("new" if store.refuses_older_revisions else "old")
+
     async def test_wrong_vector(self, store: Store) -> None:
         """A vector of another length is refused, in writing and in searching, and nothing of the call is written."""
         with pytest.raises(RefusedError, match="vector"):

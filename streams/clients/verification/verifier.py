@@ -70,6 +70,7 @@ class Verifier:
         self._report = Report()
         self._positions: dict[str, dict[int, int]] = {}
         self._found = 0
+        self._kept = 0
         self._first = Findings()
         self._left = Findings()
 
@@ -94,7 +95,7 @@ class Verifier:
             UsageError: the topics do not exist.
             TransientError: Kafka or the store is away.
         """
-        self._report, self._first, self._left = Report(), Findings(), Findings()
+        self._report, self._first, self._left, self._kept = Report(), Findings(), Findings(), 0
         if repair:
             self._report.mended = Mended()
         read = topics.TOPICS if scope.everything else _ALWAYS_READ
@@ -116,7 +117,12 @@ class Verifier:
                 tallies[name] += tally
         if scope.everything:
             if not held_up:
-                self._strangers(count_before - self._report.memories - erasures)
+                strangers = count_before - self._report.memories - erasures
+                self._first.extend(_strangers(strangers))
+                if repair and strangers > 0:  # they may be what the log knows and the store did not find
+                    count = self._runner.run(self._store.count())
+                    strangers = min(strangers, count - self._kept - erasures)
+                self._left.extend(_strangers(strangers))
             self._report.books = [_books(spec.name, spec.reads.name, tallies[spec.name]) for spec in GRAPH]
         report = self._report
         report.partitions = len(partitions)
@@ -156,6 +162,7 @@ class Verifier:
             again = self._read(partition, scope)
             faults, plan = _judged(again, self._suspects(again, partition))
         self._left.extend([*log.faults, *faults])
+        self._kept += self._found
         return log
 
     def _read(self, partition: int, scope: Scope) -> PartitionLog:
@@ -235,14 +242,6 @@ class Verifier:
         report.heads += log.heads
         report.memories += self._found
 
-    def _strangers(self, count: int) -> None:
-        """The store counted more memories, before all, than it then gave of the log's users."""
-        if count > 0:
-            said = "delete them in the store, or replay into a new generation"
-            fault = Fault(Kind.STRANGERS, f"{count} memories of users whom the log does not know; {said}", count)
-            self._first.extend([fault])
-            self._left.extend([fault])
-
     async def _open(self) -> None:
         await self._cache.open()
         await self._store.open()
@@ -259,6 +258,14 @@ def _judged(log: PartitionLog, suspects: stored.Suspects) -> tuple[list[Fault], 
         *stored.check_versions(log.announced, suspects),
     ]
     return faults, stored.plan_for(log.fold, suspects)
+
+
+def _strangers(count: int) -> list[Fault]:
+    """The store counted more memories, before all, than it then gave of the log's users."""
+    if count <= 0:
+        return []
+    said = "if memories are missing, they may be these: --repair; else delete them in the store"
+    return [Fault(Kind.STRANGERS, f"{count} memories of users whom the log does not know; {said}", count)]
 
 
 def _offsets_to_read(
