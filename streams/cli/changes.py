@@ -11,6 +11,7 @@ from schemas.memory import MemoryChange, Op
 from streams.cli.context import json_option, print_json, reports_errors, run, settings_options
 from streams.cli.display import result_console, shortened
 from streams.clients.changes import MemoryChanges, PlacedChange
+from streams.clients.names import check_names
 from streams.errors import UsageError
 from streams.settings import Settings
 
@@ -59,6 +60,7 @@ def changes(
     \b
     Exit codes: 0 shown; 1 failed; 2 wrong use; 3 nothing to talk to; 130 interrupted.
     """
+    check_names(tenant, user)
     run(_show(settings, parse_start(start), tenant, user, follow=follow, as_json=as_json))
 
 

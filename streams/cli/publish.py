@@ -17,6 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from streams.cli.context import EXIT_FAILED, fail, json_option, print_json, reports_errors, run, settings_options
 from streams.cli.display import progress_console
 from streams.clients.json_lines import Line, LineSplitter
+from streams.clients.names import check_names
 from streams.clients.publisher import ConversationPublisher, Receipt
 from streams.errors import TransientError, UsageError
 from streams.settings import Settings
@@ -77,8 +78,7 @@ def publish(file: str, tenant: str | None, *, receipts: bool, settings: Settings
     Exit codes: 0 all published; 1 some lines were bad, or Kafka did not take an event; 2 wrong use; 3 nothing to talk
     to; 130 interrupted.
     """
-    if tenant is not None and (not tenant or "/" in tenant):
-        raise UsageError(f"{tenant!r} is no tenant", next_step="give it one character or more, and no slash")
+    check_names(tenant)
     create_topics(settings)
     summary = Summary(receipts=[] if receipts else msgspec.UNSET)
     try:

@@ -12,6 +12,7 @@ from rich.table import Table
 from schemas.ids import DEFAULT_TENANT
 from streams.cli.context import json_option, print_json, reports_errors, run, settings_options
 from streams.cli.display import plain, result_console
+from streams.clients.names import check_names
 from streams.clients.reader import MemoryReader, SearchResult
 from streams.settings import Settings
 
@@ -67,6 +68,7 @@ def search(
     \b
     Exit codes: 0 searched, also when nothing was found; 1 failed; 2 wrong use; 3 nothing to talk to.
     """
+    check_names(tenant, user)
     results = run(_search(settings, user, query, tenant, limit, valid_at, known_at))
     if as_json:
         print_json({"results": results})

@@ -21,6 +21,7 @@ from streams.cli.context import (
     settings_options,
 )
 from streams.cli.display import plain, progress_console, result_console
+from streams.clients.names import check_names
 from streams.clients.verification.findings import Finding
 from streams.clients.verification.report import Report, Scope
 from streams.clients.verification.verifier import Verifier
@@ -63,6 +64,7 @@ def verify(*, repair: bool, tenant: str | None, user_id: str | None, settings: S
     Exit codes: 0 sound, or sound after --repair; 1 something does not fit; 2 wrong use, or there are no topics yet;
     3 Kafka or the store does not answer, or nothing to talk to; 130 interrupted.
     """
+    check_names(tenant, user_id)
     if user_id is not None and tenant is None:
         tenant = DEFAULT_TENANT
     try:

@@ -10,6 +10,7 @@ from schemas.ids import DEFAULT_TENANT, UserKey
 from schemas.memory import Memory
 from streams.analysis import tokens
 from streams.clients.fusion import fuse
+from streams.clients.names import check_names
 from streams.embedders.factory import create_embedder
 from streams.embedders.protocol import Embedder
 from streams.errors import UsageError
@@ -85,11 +86,12 @@ class MemoryReader:
             known_at: what was known then; none means everything known now.
 
         Raises:
-            UsageError: the limit is out of range.
+            UsageError: the limit is out of range, or nobody can be called so.
             TransientError: the store is away.
         """
         if not 1 <= limit <= 1000:
             raise UsageError(f"limit {limit} is not from 1 to 1000", next_step="ask for fewer, or in several searches")
+        check_names(tenant, user_id)
         vector = (await self._embedder.embed([query]))[0]
         legs = await self._store.search(
             UserKey(tenant, user_id),

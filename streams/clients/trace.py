@@ -28,6 +28,7 @@ from schemas.memory import MemoryChange
 from schemas.outcome import LedgerEntry, Outcome, Reason
 from streams.clients.dead_letters import LetterPlace
 from streams.clients.log_scan import LogScan
+from streams.clients.names import check_names
 from streams.engine.raw_record import headers_of, offset_of, partition_of, recorded_at
 from streams.errors import MemstreamError, UsageError
 from topology import keys, topics
@@ -103,9 +104,10 @@ def trace(scan: LogScan, event_id: str, *, tenant: str | None = None, user_id: s
 
     Raises:
         EventUnknownError: it is not in the log.
-        UsageError: several users have an event of that id, or the topics do not exist.
+        UsageError: several users have an event of that id, the topics do not exist, or nobody can be called so.
         TransientError: the broker is away.
     """
+    check_names(tenant, user_id)
     user = UserKey(tenant or DEFAULT_TENANT, user_id) if user_id is not None else None
     appearances = list(_appearances(scan, event_id, tenant=tenant, user=user))
     users = {appearance.event.user for appearance in appearances if appearance.event is not None}

@@ -128,4 +128,4 @@ def test_a_tenant_with_a_slash_is_wrong_use(tmp_path: Path) -> None:
     options = ["--bootstrap-servers", "127.0.0.1:1", "--tenant", "a/b"]
     result = CliRunner().invoke(command.publish, [str(file), *options])
     assert result.exit_code == 2
-    assert "no tenant" in result.output
+    assert "tenant holds a slash" in result.output
