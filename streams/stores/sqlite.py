@@ -22,7 +22,7 @@ from streams.errors import BugError, MemstreamError, RefusedError, TransientErro
 from streams.stores import sqlite_statements as statements
 from streams.stores.protocol import Legs, StoreRow
 from streams.stores.rows import check_vector, newest_heads, newest_rows
-from streams.stores.sqlite_layout import connect, prepare, read_meta
+from streams.stores.sqlite_layout import BUILD_AGAIN, connect, prepare, read_meta
 
 T = TypeVar("T")
 
@@ -200,7 +200,7 @@ def _translated(error: sqlite3.Error | OSError, path: Path) -> MemstreamError:
     if primary_code in _PASSING:
         return TransientError(f"the store {path} is busy or its disk is failing: {error}")
     if primary_code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return RefusedError(f"{path} is damaged or no SQLite file ({error}): move it away and replay")
+        return RefusedError(f"{path} is damaged or no SQLite file ({error}): {BUILD_AGAIN}")
     if "fts5" in str(error) or "json" in str(error):
         return RefusedError(f"this Python's SQLite lacks FTS5 or JSON ({error}): use one that has both, or Weaviate")
-    return RefusedError(f"the store {path} refuses: {error}; move it away and replay if this stays")
+    return RefusedError(f"the store {path} refuses: {error}; if this stays, {BUILD_AGAIN}")

@@ -51,6 +51,9 @@ PAGE_BYTES = 8192
 CHECKPOINT_PAGES = 4_000
 """The log is copied into the tables at 32 MB: pages that many batches touched are copied once."""
 
+BUILD_AGAIN = "stop its workers and delete the file, and index builds it again from the log"
+"""What helps against a file that cannot be used as it is: everything in it comes from the log."""
+
 _TABLES = f"""
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE users (
@@ -154,14 +157,13 @@ def prepare(connection: sqlite3.Connection, *, dimensions: int, generation: int)
             (_, _, path) = connection.execute("PRAGMA database_list").fetchone()
             raise RefusedError(
                 f"the store {path} has schema version {version}, this code reads {SCHEMA_VERSION}: use the memstream "
-                "version that wrote it; or stop its workers and delete the file, and index builds it again from the log"
+                f"version that wrote it; or {BUILD_AGAIN}"
             )
         for name, expected in (("dimensions", dimensions), ("generation", generation)):
             found = read_meta(connection, name)
             if found != expected:
                 raise RefusedError(
-                    f"the store was made with {name} {found}, not {expected}: "
-                    "configure that, or point the store at a new file and replay"
+                    f"the store was made with {name} {found}, not {expected}: configure that; or {BUILD_AGAIN}"
                 )
 
 

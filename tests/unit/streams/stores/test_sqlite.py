@@ -264,3 +264,11 @@ def test_vectors_of_nothing_are_empty() -> None:
     assert sqlite_search.vector_bytes(NOTHING) == b""
     assert sqlite_search.vector_bytes(NOTHING + 1e-12) == b""
     assert len(sqlite_search.vector_bytes(NOTHING + 0.5)) == 2 * DIMENSIONS
+
+
+async def test_a_damaged_file_is_named_with_what_helps(tmp_path: Path) -> None:
+    """What is no SQLite file is refused; the error says what to do, and nothing that does not exist."""
+    path = tmp_path / "memories.db"
+    path.write_bytes(b"x" * 8192)
+    with pytest.raises(RefusedError, match=r"memories\.db is damaged.*delete the file, and index builds it again"):
+        await new_store(path).open()
