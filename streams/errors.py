@@ -9,6 +9,7 @@ MemstreamError
 ├── FencedError                   another instance has taken over: stop using what is fenced, at once
 ├── RefusedError                  the world must change first: the partition stops and says so
 ├── UsageError(next_step)         the caller can mend it: commands print both and exit 2
+│   └── NothingThereError         the same, but there is nothing to talk to yet: commands exit 3
 └── BugError                      an invariant of ours is broken: the process stops with its work uncommitted
 ```
 
@@ -75,6 +76,10 @@ class UsageError(MemstreamError):
     def __init__(self, message: str, *, next_step: str = "") -> None:
         super().__init__(message)
         self.next_step = next_step
+
+
+class NothingThereError(UsageError):
+    """There is nothing to talk to yet: no stack, or no store."""
 
 
 class BugError(MemstreamError):

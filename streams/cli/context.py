@@ -17,7 +17,7 @@ import msgspec
 
 from infra.native import state as stack_state
 from infra.native.errors import PartUnknownError, StackConflictError, StackError, StackUnknownError
-from streams.errors import AwayError, MemstreamError, TransientError, UsageError
+from streams.errors import AwayError, MemstreamError, NothingThereError, TransientError, UsageError
 from streams.settings import Settings, environment_name, from_environment
 from topology.cluster import AWAY_NEXT, KafkaAwayError, ProvisionError
 from topology.topics import LAPTOP_PARTITIONS
@@ -31,10 +31,6 @@ NO_STACK_NEXT = "start one with `memstream dev` (or `memstream stack up`), or se
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class NothingThereError(UsageError):
-    """There is no stack to talk to."""
 
 
 def settings_options(command: Callable[P, T]) -> Callable[P, T]:

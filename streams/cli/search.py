@@ -66,7 +66,7 @@ def search(
         memstream search u1 job --valid-at 2024-06-01T00:00:00Z
 
     \b
-    Exit codes: 0 searched, also when nothing was found; 1 failed; 2 wrong use; 3 nothing to talk to.
+    Exit codes: 0 searched, also when nothing was found; 1 failed; 2 wrong use; 3 nothing to talk to, or no store yet.
     """
     check_names(tenant, user)
     results = run(_search(settings, user, query, tenant, limit, valid_at, known_at))

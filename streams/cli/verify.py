@@ -62,7 +62,7 @@ def verify(*, repair: bool, tenant: str | None, user_id: str | None, settings: S
 
     \b
     Exit codes: 0 sound, or sound after --repair; 1 something does not fit; 2 wrong use, or there are no topics yet;
-    3 Kafka or the store does not answer, or nothing to talk to; 130 interrupted.
+    3 Kafka or the store does not answer, no store yet, or nothing to talk to; 130 interrupted.
     """
     check_names(tenant, user_id)
     if user_id is not None and tenant is None:

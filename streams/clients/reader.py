@@ -46,6 +46,8 @@ class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
 class MemoryReader:
     """Reads one generation's memories. Use it as an async context manager; it may be shared by any number of tasks.
 
+    Entering it raises `NothingThereError` where no worker has made a SQLite store yet.
+
     Args:
         settings: where the store is.
     """
@@ -53,7 +55,7 @@ class MemoryReader:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._embedder: Embedder = create_embedder()
-        self._store: Store = create_store(settings, dimensions=self._embedder.dimensions)
+        self._store: Store = create_store(settings, dimensions=self._embedder.dimensions, creates=False)
 
     async def __aenter__(self) -> Self:
         await self._store.open()

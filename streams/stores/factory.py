@@ -9,12 +9,13 @@ from streams.stores.protocol import Store
 from topology.keys import buckets_for
 
 
-def create_store(settings: Settings, *, dimensions: int) -> Store:
+def create_store(settings: Settings, *, dimensions: int, creates: bool = True) -> Store:
     """The configured store for the configured generation, not yet open.
 
     Args:
         settings: where it is, which generation and namespace, how many partitions.
         dimensions: length of the embedder's vectors.
+        creates: whether opening makes a SQLite file that is not there; who only reads does not.
 
     Raises:
         UsageError: the settings do not say where the store is.
@@ -29,6 +30,7 @@ def create_store(settings: Settings, *, dimensions: int) -> Store:
             dimensions=dimensions,
             generation=settings.worker.generation,
             timeout=settings.store.timeout,
+            creates=creates,
         )
     with warnings.catch_warnings(record=True):  # authlib, which the client imports, warns past any ignore filter
         from streams.stores.weaviate_store import WeaviateStore

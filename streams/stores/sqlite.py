@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from schemas.ids import UserKey
 from schemas.memory import Head, Memory
-from streams.errors import BugError, MemstreamError, RefusedError, TransientError
+from streams.errors import BugError, MemstreamError, NothingThereError, RefusedError, TransientError
 from streams.stores import sqlite_statements as statements
 from streams.stores.protocol import Legs, StoreRow
 from streams.stores.rows import check_vector, newest_heads, newest_rows
@@ -56,19 +56,26 @@ class SqliteStore:
     a process that dies before leaves it to the next one that opens the file.
 
     Args:
-        path: the file; missing folders are made.
+        path: the file.
         dimensions: length of every vector.
         generation: which derived view; a file holds one.
         timeout: of one call.
+        creates: whether opening makes the file, and its folders, where they are not there. Whoever does not is a
+            reader: it goes on with whatever file is there now, while a writer, which counts on what it wrote, is
+            refused one that took the place of its own.
     """
 
     refuses_older_revisions: ClassVar[bool] = True
 
-    def __init__(self, path: Path, *, dimensions: int, generation: int, timeout: timedelta) -> None:
+    def __init__(
+        self, path: Path, *, dimensions: int, generation: int, timeout: timedelta, creates: bool = True
+    ) -> None:
         self.path = path
         self.dimensions = dimensions
         self.generation = generation
         self._timeout_s = timeout.total_seconds()
+        self._creates = creates
+        self._opened: tuple[int, int] | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._connection: sqlite3.Connection | None = None
         self._purge: asyncio.TimerHandle | None = None
@@ -140,10 +147,9 @@ class SqliteStore:
         return await self._run(statements.count)
 
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        connection = self._connection
-        if connection is None:
+        if self._connection is None:
             raise BugError(f"the store {self.path} is not open")
-        return await self._on_thread(lambda: work(connection))
+        return await self._on_thread(lambda: work(self._current()))
 
     async def _on_thread(self, work: Callable[[], T]) -> T:
         try:
@@ -154,7 +160,27 @@ class SqliteStore:
         except (sqlite3.Error, OSError) as error:
             raise _translated(error, self.path) from error
 
+    def _current(self) -> sqlite3.Connection:
+        """The connection to the file that stands at the path: SQLite would go on in one that was deleted."""
+        if _identity(self.path) != self._opened:
+            if self._creates:
+                raise RefusedError(
+                    f"the store {self.path} was deleted or replaced under this process: start the worker again, and "
+                    "index builds what the file lacks from the log"
+                )
+            before = self._connection
+            self._connect()
+            if before is not None:
+                before.close()
+        assert self._connection is not None
+        return self._connection
+
     def _connect(self) -> bool:
+        if not self._creates and not self.path.exists():
+            raise NothingThereError(
+                f"there is no store at {self.path} yet",
+                next_step="start a worker (`memstream dev`, or `memstream worker`): it makes the store from the log",
+            )
         # SQLite gives up waiting for a lock before the call's timeout, so that its own reason is what is reported.
         connection = connect(self.path, busy_timeout_s=self._timeout_s * 0.8)
         try:
@@ -163,7 +189,7 @@ class SqliteStore:
         except BaseException:
             connection.close()
             raise
-        self._connection = connection
+        self._connection, self._opened = connection, _identity(self.path)
         return purge_due
 
     def _disconnect(self) -> None:
@@ -186,6 +212,17 @@ class SqliteStore:
             await self._run(statements.purge)
         except TransientError:
             self._schedule_purge()
+        except (RefusedError, NothingThereError):
+            pass  # the file has gone, and with it what was erased; the next call says so
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file stands there, if any; one that is open keeps its number, also when it is deleted."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _translated(error: sqlite3.Error | OSError, path: Path) -> MemstreamError:

@@ -62,7 +62,7 @@ class Verifier:
     def __init__(self, settings: Settings, progress: Progress, *, hangs_after: timedelta = HANGS_AFTER) -> None:
         self._generation = settings.worker.generation
         self._scan = LogScan(settings.kafka, client_id="memstream.verify")
-        self._store: Store = create_store(settings, dimensions=create_embedder().dimensions)
+        self._store: Store = create_store(settings, dimensions=create_embedder().dimensions, creates=False)
         self._cache: VersionCache = create_version_cache(settings)
         self._progress = progress
         self._hangs_after = hangs_after
@@ -75,6 +75,7 @@ class Verifier:
         self._left = Findings()
 
     def __enter__(self) -> Self:
+        self._scan.bounds(topics.CHANGES)  # where there is no log yet, that is what to say, not that there is no store
         self._runner.__enter__()
         self._runner.run(self._open())
         return self

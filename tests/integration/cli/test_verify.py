@@ -111,7 +111,7 @@ async def keep_publishing(settings: Settings, is_over: asyncio.Event) -> int:
 def test_a_wiped_store_is_noticed_and_rebuilt_by_the_next_worker(
     memstream: Command, start_worker: StartWorker, settled: Settled, settings: Settings
 ) -> None:
-    """Sound before; damaged once the file is gone; sound again, and searchable, after a worker has started."""
+    """Sound before; no store once the file is gone; sound again, and searchable, after a worker has started."""
     publish(memstream, range(600))
     worker = start_worker()
     settled()
@@ -122,8 +122,12 @@ def test_a_wiped_store_is_noticed_and_rebuilt_by_the_next_worker(
     worker.stop()
 
     wipe(settings)
-    damaged = verified(memstream)
-    assert counts(damaged) == {"missing": before["memories"], "store_head_behind": USERS}
+    for command in (["verify"], ["verify", "--repair"], ["search", "u1", "telescope"]):
+        done = memstream(*command)
+        assert done.returncode == 3
+        assert b"there is no store" in done.stderr
+        assert b"next: start a worker" in done.stderr
+    assert not sqlite_file(settings).exists()
 
     start_worker()
     after = wait_until_sound(memstream)
@@ -131,6 +135,29 @@ def test_a_wiped_store_is_noticed_and_rebuilt_by_the_next_worker(
     assert after["books"] == before["books"]
     for number in (0, 311, 599):
         assert_found(memstream, number)
+
+
+def test_a_store_deleted_under_a_worker_stops_it_and_the_next_one_loses_nothing(
+    memstream: Command, start_worker: StartWorker, settled: Settled, settings: Settings
+) -> None:
+    """What comes while the file is gone ends the worker with the reason; its successor builds all of it."""
+    publish(memstream, range(120))
+    worker = start_worker()
+    settled()
+    wipe(settings)
+
+    publish(memstream, range(120, 240))
+    ends_at_s = time.monotonic() + _LIMIT_S
+    while worker.exit_code is None:
+        assert time.monotonic() < ends_at_s, worker.last_lines(20)
+        time.sleep(0.1)
+    assert "was deleted or replaced under this process" in "".join(worker.last_lines(50))
+
+    start_worker()
+    settled()
+    assert wait_until_sound(memstream)["users"] == USERS
+    assert_found(memstream, 7)
+    assert_found(memstream, 239)
 
 
 def test_a_store_restored_from_an_older_copy_is_brought_up_to_date(

@@ -1,5 +1,6 @@
 """Open transactions on a real Kafka: which of them count as hanging, and who tells of them."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,8 +16,10 @@ from streams.clients.verification.findings import Kind
 from streams.clients.verification.report import Report, Scope
 from streams.clients.verification.verifier import Verifier
 from streams.clock import SystemClock
+from streams.embedders.factory import create_embedder
 from streams.engine import kafka
 from streams.settings import Settings
+from streams.stores.factory import create_store
 from topology.topics import CANDIDATES, CHANGES, CONVERSATION_EVENTS, EMBEDDED, LEDGER
 
 pytestmark = pytest.mark.stack
@@ -182,7 +185,15 @@ class Untold:
         """Nothing."""
 
 
+async def make_store(settings: Settings) -> None:
+    """As a worker does when it starts."""
+    store = create_store(settings, dimensions=create_embedder().dimensions)
+    await store.open()
+    await store.close()
+
+
 def verified(settings: Settings, *, repair: bool = False) -> Report:
     """A report on everything, by somebody who has little time."""
+    asyncio.run(make_store(settings))
     with Verifier(settings, Untold(), hangs_after=STANDING_FOR) as verifier:
         return verifier.verify(Scope(), repair=repair)

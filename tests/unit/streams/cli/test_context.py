@@ -10,15 +10,8 @@ from click.testing import CliRunner, Result
 
 from infra.native import state
 from infra.native.state import KafkaAddress, RedisAddress, SqliteAddress, StackState, WeaviateAddress
-from streams.cli.context import (
-    NothingThereError,
-    json_option,
-    print_json,
-    reports_errors,
-    resolve,
-    settings_options,
-)
-from streams.errors import AwayError, RefusedError, UsageError
+from streams.cli.context import json_option, print_json, reports_errors, resolve, settings_options
+from streams.errors import AwayError, NothingThereError, RefusedError, UsageError
 from streams.settings import PREFIX, Settings
 from topology.cluster import AWAY_NEXT
 from topology.topics import LAPTOP_PARTITIONS

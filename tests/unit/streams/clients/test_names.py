@@ -60,10 +60,9 @@ def test_commands_refuse_names_that_cannot_be(command: click.Command, arguments:
 
 async def test_the_reader_refuses_them_too(tmp_path: Path) -> None:
     """The Python API says the same."""
-    settings = Settings().replace("store", path=str(tmp_path / "store.db"))
-    async with MemoryReader(settings) as reader:
-        with pytest.raises(UsageError, match="slash"):
-            await reader.search("u1", "words", tenant="a/b")
+    reader = MemoryReader(Settings().replace("store", path=str(tmp_path / "store.db")))
+    with pytest.raises(UsageError, match="slash"):
+        await reader.search("u1", "words", tenant="a/b")
 
 
 def test_what_is_no_text_is_refused() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from schemas.ids import UserKey, derive
 from schemas.memory import Head, Memory
-from streams.errors import RefusedError, TransientError
+from streams.errors import NothingThereError, RefusedError, TransientError
 from streams.stores import sqlite_search
 from streams.stores.protocol import StoreRow
 from streams.stores.sqlite import SqliteStore
@@ -56,9 +56,15 @@ def row(tokens: list[str], number: int = 1, user: UserKey = MARIA, text: str = "
     )
 
 
-def new_store(path: Path, timeout: timedelta = timedelta(seconds=8)) -> SqliteStore:
+def new_store(path: Path, timeout: timedelta = timedelta(seconds=8), *, creates: bool = True) -> SqliteStore:
     """A store, not open."""
-    return SqliteStore(path, dimensions=DIMENSIONS, generation=1, timeout=timeout)
+    return SqliteStore(path, dimensions=DIMENSIONS, generation=1, timeout=timeout, creates=creates)
+
+
+def remove(path: Path) -> None:
+    """Delete a store's file and what SQLite keeps beside it."""
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
 @pytest.fixture
@@ -272,3 +278,53 @@ async def test_a_damaged_file_is_named_with_what_helps(tmp_path: Path) -> None:
     path.write_bytes(b"x" * 8192)
     with pytest.raises(RefusedError, match=r"memories\.db is damaged.*delete the file, and index builds it again"):
         await new_store(path).open()
+
+
+async def test_a_reader_makes_no_file(tmp_path: Path) -> None:
+    """Where no worker has made a store yet, a reader says so and what to do, and leaves nothing behind."""
+    folder = tmp_path / "new"
+    with pytest.raises(NothingThereError, match="no store") as caught:
+        await new_store(folder / "memories.db", creates=False).open()
+
+    assert "start a worker" in caught.value.next_step
+    assert not await asyncio.to_thread(folder.exists)
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["deleted", "replaced"])
+async def test_a_writer_stops_when_its_file_is_another(store: SqliteStore, *, replaced: bool) -> None:
+    """It would go on in a file that nobody sees any more; what to do is said."""
+    await store.upsert([row(["a"])])
+    remove(store.path)
+    if replaced:
+        other = new_store(store.path)
+        await other.open()
+        await other.close()
+
+    for call in (store.upsert([row(["b"], 2)]), store.memories(MARIA), store.delete(MARIA, [])):
+        with pytest.raises(RefusedError, match=r"deleted or replaced.*start the worker again"):
+            await call
+
+
+async def test_a_reader_goes_on_with_the_file_that_is_there_now(store: SqliteStore) -> None:
+    """A store that was built again is read as it is; until it is there, the reader says that there is none."""
+    await store.upsert([row(["a"])])
+    reader = new_store(store.path, creates=False)
+    await reader.open()
+    assert len(await reader.memories(MARIA)) == 1
+
+    remove(store.path)
+    with pytest.raises(NothingThereError):
+        await reader.memories(MARIA)
+    again = new_store(store.path)
+    await again.open()
+    await again.upsert([row(["b"], 2), row(["c"], 3)])
+    assert [memory.revision for memory in await reader.memories(MARIA)] == [2, 3]
+
+    await reader.close()
+    await store.close()
+    await again.upsert([row(["d"], 4)])
+    await again.close()
+    last = new_store(store.path, creates=False)
+    await last.open()
+    assert [memory.revision for memory in await last.memories(MARIA)] == [2, 3, 4]
+    await last.close()
