@@ -33,6 +33,7 @@ _NOT_YET = frozenset(
         KafkaError.COORDINATOR_NOT_AVAILABLE,
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
         KafkaError._NOENT,  # noqa: SLF001  (librdkafka's own codes start with an underscore)
     }
 )
@@ -85,22 +86,39 @@ class LogScan:
         end = self._offsets(places, _LATEST, isolation)
         return {place.partition: range(first[place], end[place]) for place in places}
 
-    def committed(self, group_id: str, spec: TopicSpec, partitions: Collection[int]) -> dict[int, int]:
+    def committed(
+        self, group_id: str, spec: TopicSpec, partitions: Collection[int], *, stable: bool = False
+    ) -> dict[int, int]:
         """How far a consumer group has committed a topic; partitions that it has committed nothing of are left out.
 
+        Args:
+            group_id: which group.
+            spec: which topic.
+            partitions: of the topic.
+            stable: wait for a transaction that is ending just now. Without, its position may be seen before it ends or
+                milliseconds after it.
+
         Raises:
-            TransientError: the broker is away.
+            TransientError: the broker is away, or a transaction does not end in time.
         """
         # Not through the admin client: librdkafka 2.16 dereferences a null pointer there when the group's coordinator
         # is not ready (rd_kafka_handle_OffsetFetch without a consumer group). This consumer never joins the group.
         config = kafka.log_reader(self.settings, client_id=self._client_id) | {
             "group.id": group_id,
-            "isolation.level": "read_uncommitted",  # do not wait for a transaction that is ending just now
+            "isolation.level": "read_committed" if stable else "read_uncommitted",
         }
+
+        def ask() -> list[TopicPartition]:
+            found = consumer.committed(places, _ANSWER_TIMEOUT_S)
+            for place in found:
+                if place.error is not None:
+                    raise KafkaException(place.error)
+            return found
+
         consumer = Consumer(config)
         try:
             places = [TopicPartition(self.name(spec), partition) for partition in sorted(partitions)]
-            found = _patiently(lambda: consumer.committed(places, _ANSWER_TIMEOUT_S))
+            found = _patiently(ask)
         finally:
             consumer.close()
         return {place.partition: place.offset for place in found if place.offset >= 0}

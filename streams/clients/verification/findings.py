@@ -14,6 +14,7 @@ class Check(enum.StrEnum):
     """What is checked."""
 
     TRANSACTIONS = "transactions"
+    POSITIONS = "positions"
     BOOKS = "books"
     REVISIONS = "revisions"
     WATERMARKS = "watermarks"
@@ -25,6 +26,10 @@ class Kind(enum.StrEnum):
     """A kind of fault; the words for people stand in `SAID`."""
 
     HANGING_TRANSACTION = "hanging_transaction"
+
+    RECORDS_GONE = "records_gone"
+    POSITION_AHEAD = "position_ahead"
+    POSITION_LOST = "position_lost"
 
     NO_OUTCOME = "no_outcome"
     TWO_OUTCOMES = "two_outcomes"
@@ -62,6 +67,9 @@ SAID: dict[Kind, tuple[Check, str]] = {
         Check.TRANSACTIONS,
         "transactions that do not end, which no reader of their partition passes",
     ),
+    Kind.RECORDS_GONE: (Check.POSITIONS, "records that were deleted before their stage had settled them"),
+    Kind.POSITION_AHEAD: (Check.POSITIONS, "positions beyond the end of their log"),
+    Kind.POSITION_LOST: (Check.POSITIONS, "records that will be settled again, since the position behind them is lost"),
     Kind.NO_OUTCOME: (Check.BOOKS, "records without an outcome"),
     Kind.TWO_OUTCOMES: (Check.BOOKS, "records with more than one outcome"),
     Kind.MISCOUNTED: (Check.BOOKS, "ledger entries whose counts are not those of their records"),

@@ -14,7 +14,7 @@ when the partition it stands in is verified.
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,8 +57,9 @@ class PartitionLog:
 
     Attributes:
         fold: what the changes give.
-        ends: topic to where reading it ended.
         faults: what was found.
+        kept: topic to the offsets that are kept of it.
+        settled_to: stage to what lies behind the last record that its entries speak of.
         tallies: stage to how its books add up.
         heads: how many heads there are, of users in scope.
     """
@@ -78,11 +79,11 @@ class PartitionLog:
         self._wanted = wanted
         self._advance = advance
         self._offsets: dict[str, array[int]] = {}
-        self._kept_from: dict[str, int] = {}
         self._watermarks: dict[str, WatermarkCheck] = {}
         self.fold = PartitionFold(position=positions[StageName.INDEX])
         self._announced: dict[UserKey, int] = {}
-        self.ends: dict[str, int] = {}
+        self.kept: dict[str, range] = {}
+        self.settled_to: dict[str, int] = {}
         self.faults: list[Fault] = []
         self.tallies: dict[str, books.Tally] = {}
         self.heads = 0
@@ -113,10 +114,10 @@ class PartitionLog:
 
     def read_on(self) -> None:
         """Take in the changes and notices that were committed since; revisions are judged no further."""
-        for message, event in self._events(topics.CHANGES, start=self.ends[topics.CHANGES.name]):
+        for message, event in self._events(topics.CHANGES, start=self.kept[topics.CHANGES.name].stop):
             if isinstance(event, MemoryChange) and self._wanted(event.user):
                 self.fold.take(offset_of(message), event, head_of(message))
-        for _, notice in self._events(topics.INDEXED, start=self.ends[topics.INDEXED.name]):
+        for _, notice in self._events(topics.INDEXED, start=self.kept[topics.INDEXED.name].stop):
             self._announce(notice)
 
     def read_books(self) -> None:
@@ -140,21 +141,22 @@ class PartitionLog:
                     redriven[record.stage][record.offset].append(record.to_offset)
                     copies[record.topic].add(record.to_offset)
         self.faults += late.late_candidates(redriven=copies[topics.CANDIDATES.name])
-        self._check_ahead({lane: _last_settled(entries, lane) for lane in Lane})
+        self._check_ahead({lane: _last_settled(entries[stage(lane).name]) for lane in Lane})
         for spec in GRAPH:
             page = books.Page(
                 stage=spec.name,
                 topic=spec.reads.name,
                 partition=self._partition,
                 offsets=np.array(self._offsets[spec.reads.name], dtype=np.int64),
-                kept_from=self._kept_from[spec.reads.name],
-                read_to=self.ends[spec.reads.name],
+                kept_from=self.kept[spec.reads.name].start,
+                read_to=self.kept[spec.reads.name].stop,
                 position=self._positions[spec.name],
                 entries=entries[spec.name],
                 letters=letters[spec.name],
                 redriven=redriven[spec.name],
             )
             self.tallies[spec.name] = books.tally(page)
+            self.settled_to[spec.name] = _last_settled(page.entries) + 1
             for check in (books.check_outcomes, books.check_entries, books.check_letters):
                 self.faults += check(page)
 
@@ -228,8 +230,8 @@ class PartitionLog:
 
     def _messages(self, spec: TopicSpec, *, start: int = 0) -> Iterator[Message]:
         kept = self._scan.bounds(spec, with_open=True)[self._partition]
-        self._kept_from.setdefault(spec.name, kept.start)
-        self.ends[spec.name] = kept.stop
+        before = self.kept.setdefault(spec.name, kept)
+        self.kept[spec.name] = range(before.start, kept.stop)
         offsets = self._offsets.setdefault(spec.name, array("q"))
         for message in self._read(spec, {self._partition: range(max(start, kept.start), kept.stop)}):
             offsets.append(offset_of(message))
@@ -253,8 +255,8 @@ def head_of(message: Message) -> Head | None:
     return None if raw is None else topics.HEADS.codec.decode(raw)
 
 
-def _last_settled(entries: Mapping[str, list[LedgerEntry]], lane: Lane) -> int:
-    return max((entry.last_offset for entry in entries.get(stage(lane).name, [])), default=-1)
+def _last_settled(entries: Sequence[LedgerEntry]) -> int:
+    return max((entry.last_offset for entry in entries), default=-1)
 
 
 def _place(spec: TopicSpec, message: Message) -> str:

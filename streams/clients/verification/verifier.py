@@ -5,6 +5,7 @@ Blocking; from an event loop, use `asyncio.to_thread`. Nothing is committed and 
 
 import asyncio
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +20,7 @@ from streams.clients.verification import hanging, stored
 from streams.clients.verification.books import Tally
 from streams.clients.verification.findings import Fault, Findings, Kind
 from streams.clients.verification.partition_log import PartitionLog
+from streams.clients.verification.positions import Standing, check_position
 from streams.clients.verification.report import Mended, Progress, Report, Scope, StageBooks
 from streams.embedders.factory import create_embedder
 from streams.engine.raw_record import headers_of
@@ -151,6 +153,7 @@ class Verifier:
         log = self._read(partition, scope)
         if with_books:
             log.read_books()
+            log.faults += self._misplaced(log, partition)
         suspects = self._suspects(log, partition)
         faults, plan = _judged(log, suspects)
         self._count(log)
@@ -159,7 +162,7 @@ class Verifier:
             if not plan:
                 break
             self._progress.say(f"partition {partition}: mending {len(plan.rows)} memories")
-            self._runner.run(self._mend(partition, plan, end=log.ends[topics.CHANGES.name]))
+            self._runner.run(self._mend(partition, plan, end=log.kept[topics.CHANGES.name].stop))
             again = self._read(partition, scope)
             faults, plan = _judged(again, self._suspects(again, partition))
         self._left.extend([*log.faults, *faults])
@@ -176,9 +179,26 @@ class Verifier:
             log.fold.users.setdefault(user, FoldedUser())  # the store may have what the log has not
         return log
 
-    def _committed(self, spec: StageSpec, partitions: Collection[int]) -> dict[int, int]:
+    def _misplaced(self, log: PartitionLog, partition: int) -> Iterator[Fault]:
+        """Positions that are outside of their log, or gone; each is looked at again before it is called so."""
+        for spec in GRAPH:
+            position = self._positions[spec.name].get(partition)
+            standing = Standing(
+                stage=spec.name,
+                topic=spec.reads.name,
+                partition=partition,
+                position=position,
+                kept=log.kept[spec.reads.name],
+                settled_to=log.settled_to[spec.name],
+                newest_position=position,
+            )
+            if any(check_position(standing)):
+                newest = self._committed(spec, [partition], stable=True).get(partition)
+                yield from check_position(replace(standing, newest_position=newest))
+
+    def _committed(self, spec: StageSpec, partitions: Collection[int], *, stable: bool = False) -> dict[int, int]:
         group_id = spec.group_id(namespace=self._scan.settings.namespace, generation=self._generation)
-        return self._scan.committed(group_id, spec.reads, partitions)
+        return self._scan.committed(group_id, spec.reads, partitions, stable=stable)
 
     def _suspects(self, log: PartitionLog, partition: int) -> stored.Suspects:
         self._progress.say(f"partition {partition}: comparing {len(log.fold.users)} users with the store")

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # the client does not export it by name
 from integration.cli.conftest import Command, PublishRaw, StartWorker
 
 from schemas.ids import UserKey
 from schemas.outcome import LedgerEntry
+from streams.clients.log_scan import LogScan
 from streams.clients.publisher import ConversationPublisher
 from streams.clients.status import Status
 from streams.embedders.factory import create_embedder
@@ -91,6 +93,26 @@ async def with_store(settings: Settings, work: Any) -> None:
         await work(store)
     finally:
         await store.close()
+
+
+def await_empty(scan: LogScan, group: str) -> None:
+    """A worker that stopped stays a member until its session is over; nobody else may touch the positions before."""
+    ends_at_s = time.monotonic() + _LIMIT_S
+    while scan.members([group]).get(group):
+        assert time.monotonic() < ends_at_s
+        time.sleep(0.2)
+
+
+def set_to_earliest(scan: LogScan, group: str, places: list[TopicPartition]) -> None:
+    """As `kafka-consumer-groups.sh --reset-offsets --to-earliest` does."""
+    await_empty(scan, group)
+    earliest = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+    starts = [
+        TopicPartition(place.topic, place.partition, future.result(30).offset)
+        for place, future in scan.admin.list_offsets(dict.fromkeys(places, earliest)).items()
+    ]
+    done = scan.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, starts)])[group].result(30)
+    assert [place.error for place in done.topic_partitions] == [None] * len(places)
 
 
 def publish(memstream: Command, numbers: Collection[int]) -> None:
@@ -248,6 +270,60 @@ async def test_verification_beside_a_busy_worker_tells_lag_from_damage(
     after = await asyncio.to_thread(verified, memstream)
     assert sum(page["pending"] for page in after["books"]) == 0
     assert after["memories"] >= 100 + published
+
+
+def test_records_that_were_deleted_ahead_of_a_stage_are_named(
+    memstream: Command, start_worker: StartWorker, settled: Settled, settings: Settings
+) -> None:
+    """By stage, place and number; repairing the store changes nothing; from the log's start on all is sound again."""
+    publish(memstream, range(40))
+    worker = start_worker()
+    settled()
+    worker.stop()
+    scan = LogScan(settings.kafka, client_id="test")
+    name, group = scan.name(topics.CONVERSATION_EVENTS), f"{settings.kafka.namespace}memstream.g1.record"
+    before = scan.committed(group, topics.CONVERSATION_EVENTS, range(4))
+    publish(memstream, range(40, 100))
+    assert verified(memstream)["sound"]
+    ends = {partition: kept.stop for partition, kept in scan.bounds(topics.CONVERSATION_EVENTS).items()}
+    gone = {partition: ends[partition] - 1 - before[partition] for partition in (1, 2)}
+    cut = [TopicPartition(name, partition, ends[partition] - 1) for partition in gone]
+    for future in scan.admin.delete_records(cut).values():
+        future.result(30)
+
+    report = verified(memstream, "--repair")
+    assert counts(report) == counts(report, "left") == {"records_gone": 2 * sum(gone.values())}
+    (finding,) = report["findings"]
+    assert [example.split(":")[0] for example in finding["examples"]] == [
+        f"{stage} conversation.events.v1 {partition}" for partition in gone for stage in ("record", "extract")
+    ]
+    said = f"at {before[1]}, but the log starts at {ends[1] - 1}: up to {gone[1]} records were deleted"
+    assert said in finding["examples"][0]
+
+    for stage in ("record", "extract"):
+        set_to_earliest(scan, f"{settings.kafka.namespace}memstream.g1.{stage}", cut)
+    start_worker()
+    settled()
+    after = verified(memstream)
+    assert after["sound"], after["findings"]
+    assert_found(memstream, 1)
+
+
+def test_positions_that_are_gone_are_named_before_anything_is_settled_again(
+    memstream: Command, start_worker: StartWorker, settled: Settled, settings: Settings
+) -> None:
+    """The ledger says what a stage has settled; a consumer group that was deleted says nothing."""
+    publish(memstream, range(40))
+    worker = start_worker()
+    settled()
+    worker.stop()
+    scan, group = LogScan(settings.kafka, client_id="test"), f"{settings.kafka.namespace}memstream.g1.record"
+    await_empty(scan, group)
+    scan.admin.delete_consumer_groups([group])[group].result(30)
+    report = verified(memstream)
+    published = sum(kept.stop for kept in scan.bounds(topics.CONVERSATION_EVENTS).values())
+    assert counts(report) == {"position_lost": published}
+    assert all(": no position is committed, but " in example for example in report["findings"][0]["examples"])
 
 
 def test_books_that_do_not_balance_are_named(

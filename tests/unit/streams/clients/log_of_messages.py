@@ -75,7 +75,9 @@ class LogOfMessages(LogScan):
                 if message.offset() in wanted:
                     yield message
 
-    def committed(self, group_id: str, spec: TopicSpec, partitions: Collection[int]) -> dict[int, int]:
+    def committed(
+        self, group_id: str, spec: TopicSpec, partitions: Collection[int], *, stable: bool = False
+    ) -> dict[int, int]:
         """What a test wrote into `groups`."""
         return self.groups.get(group_id, {})
 
