@@ -20,8 +20,9 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from streams.engine import marks
 from streams.engine.chunk import Chunk, Lease, record_bytes
+from streams.engine.out_of_range import out_of_range
 from streams.engine.raw_record import offset_of
-from streams.errors import FencedError, RefusedError, TransientError
+from streams.errors import FencedError, TransientError
 
 log = structlog.get_logger("memstream.engine")
 
@@ -256,7 +257,7 @@ class Poller:
                 self._loop.call_soon_threadsafe(self._deliver, chunk)
         # Behind the records: the end of a partition often comes in one fetch with them, and is said only once.
         for message in errors:
-            self._on_error(message)
+            self._on_error(consumer, message)
 
     def _take_metadata(self, consumer: Consumer) -> None:
         # Before the first assignment there is no member id and no generation, and such metadata fences nobody.
@@ -293,7 +294,7 @@ class Poller:
             consumer.resume([TopicPartition(self._topic, p) for p in to_resume])
         self._paused = wanted
 
-    def _on_error(self, message: Message) -> None:
+    def _on_error(self, consumer: Consumer, message: Message) -> None:
         error = message.error()
         assert error is not None
         partition = message.partition()
@@ -304,10 +305,7 @@ class Poller:
                 lease.end_offset = end
             return
         if error.code() in (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET):  # noqa: SLF001
-            raise RefusedError(
-                f"{self._topic} partition {partition}: the committed position is no longer in the log ({error.str()});"
-                " records were deleted before they were processed. Raise the topic's retention, and replay what is left"
-            )
+            raise out_of_range(consumer, message, group=self._config["group.id"])
         if error.code() == KafkaError._FATAL and "group.instance.id" in error.str():  # noqa: SLF001  (only words tell)
             if self._lost_at_s is not None or self._monotonic_s() - self._back_at_s < _STRAYS_FOR_S:
                 # It is ourselves that we meet: of several requests to join that a halted broker found when it went on,

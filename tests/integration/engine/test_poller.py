@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from schemas.conversation import Turn
 from streams.engine import group_configs, kafka
@@ -303,19 +304,32 @@ async def test_the_end_of_every_partition_becomes_known(
         await eventually(lambda: all(lease.end_offset == lease.next_offset for lease in holder.leases.values()))
 
 
-async def test_a_committed_position_that_the_log_no_longer_has_ends_polling_with_a_refusal(
-    light_settings: Settings, poll: Callable[..., Any], publish: Callable[..., list[Turn]]
+@pytest.mark.parametrize(
+    ("position", "why"),
+    [
+        pytest.param(2, "is 2, and the log is from 5 to 10: up to 3 records were deleted", id="deleted ahead of it"),
+        pytest.param(99, "is 99, and the log is from 5 to 10: the topic was deleted and", id="a topic made anew"),
+    ],
+)
+async def test_a_position_that_the_log_does_not_have_ends_polling_with_a_refusal(
+    light_settings: Settings, poll: Callable[..., Any], position: int, why: str
 ) -> None:
-    """It is never jumped over: the error says what was lost and what to do."""
-    publish(["a"])
-    namespace = light_settings.kafka.namespace
-    consumer = Consumer({"bootstrap.servers": light_settings.kafka.bootstrap_servers, "group.id": f"{namespace}group"})
-    places = [TopicPartition(namespace + CONVERSATION_EVENTS.name, p, 1_000_000) for p in range(4)]
-    consumer.commit(offsets=places, asynchronous=False)
+    """It is never jumped over: the error says where the stage stands, what the log has, and which of two it is."""
+    servers, namespace = light_settings.kafka.bootstrap_servers, light_settings.kafka.namespace
+    place = TopicPartition(namespace + CONVERSATION_EVENTS.name, 2, 5)
+    producer = Producer({"bootstrap.servers": servers})
+    for _ in range(10):
+        producer.produce(place.topic, b"{}", partition=place.partition)
+    assert producer.flush(30) == 0
+    admin = AdminClient({"bootstrap.servers": servers})
+    admin.delete_records([place])[place].result(30)
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": f"{namespace}group"})
+    consumer.commit(offsets=[TopicPartition(place.topic, place.partition, position)], asynchronous=False)
     consumer.close()
     _, holder, ended = poll()
-    with pytest.raises(RefusedError, match="no longer in the log"):
+    with pytest.raises(RefusedError) as refused:
         await asyncio.wait_for(ended, 20)
+    assert f"{namespace}group stops: its position in {place.topic} partition 2 {why}" in str(refused.value)
     assert not holder.chunks
 
 
