@@ -11,9 +11,9 @@ import msgspec
 from rich.progress import Progress
 
 from schemas.outcome import DeadLetter, Reason
-from streams.cli.context import json_option, print_json, reports_errors, settings_options
+from streams.cli.context import EXIT_FAILED, json_option, print_json, reports_errors, settings_options
 from streams.cli.display import printable, progress_console
-from streams.clients.dead_letters import Heading, LetterBook, LetterPlace, Redrive, read_book, read_letters
+from streams.clients.dead_letters import Heading, LetterBook, LetterPlace, Redrive, SentBack, read_book, read_letters
 from streams.clients.log_scan import LogScan
 from streams.clock import SystemClock
 from streams.errors import UsageError
@@ -31,7 +31,8 @@ def dlq() -> None:
     A letter is named STAGE/TOPIC/PARTITION/OFFSET, after who failed and where the event stood.
 
     \b
-    Exit codes: 0 done; 1 failed; 2 wrong use, no such letter, or no topics yet; 3 nothing to talk to; 130 interrupted.
+    Exit codes: 0 done; 1 failed, or some letters do not fit into their topic; 2 wrong use, no such letter, or no topics
+    yet; 3 nothing to talk to; 130 interrupted.
     """
 
 
@@ -119,7 +120,8 @@ def redrive(
     """Send open dead letters back to the partition they came from, to be tried again.
 
     Each goes back together with the note that it did, in one transaction: a crash neither loses nor doubles one. Only
-    the stage that failed handles it again. What still cannot be handled becomes a new letter.
+    the stage that failed handles it again. What still cannot be handled becomes a new letter. A letter that no longer
+    fits into its topic stays open and is named, and the others go back.
 
     \b
     Examples:
@@ -139,14 +141,18 @@ def redrive(
     wanted = named or {LetterPlace.parse(heading.name) for heading in chosen(book, stage, reason)}
     if wanted and not yes:
         click.confirm(f"send {len(wanted)} dead letters back?", abort=True, err=True)
-    redriven = 0
+    done = SentBack()
     if wanted:
         with _progress(len(wanted)) as sent, Redrive(settings, SystemClock()) as back:
-            redriven = back.send_back(wanted, sent=sent)
+            done = back.send_back(wanted, sent=sent)
     if as_json:
-        print_json({"redriven": redriven})
+        print_json(done)
     else:
-        click.echo(f"redriven: {redriven} of {len(wanted)}")
+        click.echo(f"redriven: {done.redriven} of {len(wanted)}")
+    for letter in done.left:
+        click.echo(f"{letter.name}: {letter.reason}", err=True)
+    if done.left:
+        raise SystemExit(EXIT_FAILED)
 
 
 def chosen(book: LetterBook, stage: str | None, reason: str | None, *, with_redriven: bool = False) -> list[Heading]:

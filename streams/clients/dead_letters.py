@@ -24,9 +24,12 @@ from streams.settings import Settings
 from topology import graph, keys, topics
 
 _CALL_TIMEOUT_S = 30.0
+_FLUSH_STEP_S = 0.2
 _AT_ONCE = 100
 _AT_ONCE_BYTES = 4 * 1024 * 1024
 """One transaction of a redrive; it must end within the broker's limit for transactions."""
+_PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})  # noqa: SLF001
+"""Records that were thrown away with their transaction."""
 
 
 class LetterPlace(NamedTuple):
@@ -150,6 +153,30 @@ def read_letters(scan: LogScan, wanted: Collection[LetterPlace]) -> Iterator[Dea
             yield record
 
 
+class LeftBehind(msgspec.Struct, frozen=True):
+    """A letter that cannot go back as things are.
+
+    Attributes:
+        name: names it in commands.
+        reason: why, and what to do about it.
+    """
+
+    name: str
+    reason: str
+
+
+class SentBack(msgspec.Struct):
+    """What became of a redrive.
+
+    Attributes:
+        redriven: how many letters went back.
+        left: those that did not, and are still open.
+    """
+
+    redriven: int = 0
+    left: list[LeftBehind] = []
+
+
 class Redrive:
     """Sends dead letters back to where they came from. Use it as a context manager.
 
@@ -180,7 +207,7 @@ class Redrive:
         try:
             self._producer.init_transactions(_CALL_TIMEOUT_S)
         except KafkaException as error:
-            raise _translated(error) from error
+            raise _translated(error.args[0]) from error
         return self
 
     def __exit__(
@@ -188,48 +215,79 @@ class Redrive:
     ) -> None:
         """Nothing is under way: every transaction has ended."""
 
-    def send_back(self, wanted: Collection[LetterPlace], *, sent: Callable[[int], None]) -> int:
-        """Send letters back that are still open.
+    def send_back(self, wanted: Collection[LetterPlace], *, sent: Callable[[int], None]) -> SentBack:
+        """Send letters back that are still open; one that does not fit into its topic keeps no other from going.
 
         Args:
             wanted: which ones; those that were redriven meanwhile are passed over.
             sent: called with how many went back, after each transaction.
 
         Returns:
-            How many went back.
+            How many went back, and which did not fit.
 
         Raises:
             TransientError: the broker is away; what went back is noted, the rest is still open.
             FencedError: another redrive has taken over.
         """
         still_open = read_book(self._scan, with_open=True).open.keys() & set(wanted)
-        total = 0
+        done = SentBack()
         batch: dict[LetterPlace, DeadLetter] = {}
         size_bytes = 0
         for letter in read_letters(self._scan, still_open):
             batch[place_of(letter)] = letter
             size_bytes += len(letter.value or b"")
             if len(batch) >= _AT_ONCE or size_bytes >= _AT_ONCE_BYTES:
-                total += self._commit(list(batch.values()), sent)
+                self._send(list(batch.values()), done, sent)
                 batch, size_bytes = {}, 0
-        return total + (self._commit(list(batch.values()), sent) if batch else 0)
+        if batch:
+            self._send(list(batch.values()), done, sent)
+        return done
 
-    def _commit(self, letters: Sequence[DeadLetter], sent: Callable[[int], None]) -> int:
-        producer = self._producer
+    def _send(self, letters: Sequence[DeadLetter], done: SentBack, sent: Callable[[int], None]) -> None:
+        """In one transaction, or in halves when one of them is too large.
+
+        Sizes tell nothing beforehand: the topic's limit is for what is left of a batch when it is compressed, and a
+        letter goes back with two headers more than it came with.
+        """
         try:
-            producer.begin_transaction()
-            try:
-                for letter, (to_partition, to_offset) in zip(letters, self._write(letters), strict=True):
-                    self._note(letter, to_partition, to_offset)
-                producer.commit_transaction(_CALL_TIMEOUT_S)
-            except BaseException as error:
-                if not (isinstance(error, KafkaException) and error.args[0].fatal()):
-                    producer.abort_transaction(_CALL_TIMEOUT_S)
-                raise
+            self._commit(letters)
         except KafkaException as error:
-            raise _translated(error) from error
+            cause: KafkaError = error.args[0]
+            if cause.code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                raise _translated(cause) from error
+            if len(letters) > 1:
+                middle = len(letters) // 2
+                self._send(letters[:middle], done, sent)
+                self._send(letters[middle:], done, sent)
+                return
+            topic = self._namespace + letters[0].topic
+            reason = f"too large for its topic ({cause.str()}); raise max.message.bytes of {topic}, then redrive it"
+            done.left.append(LeftBehind(str(place_of(letters[0])), reason))
+        else:
+            done.redriven += len(letters)
         sent(len(letters))
-        return len(letters)
+
+    def _commit(self, letters: Sequence[DeadLetter]) -> None:
+        try:
+            self._transact(letters)
+        except KafkaException as error:
+            if error.args[0].code() not in _PURGED:
+                raise
+            # librdkafka 2.16 counts a refused record's sequence number on: what comes next in that partition is out of
+            # order, and only the abort of that sets it right.
+            self._transact(letters)
+
+    def _transact(self, letters: Sequence[DeadLetter]) -> None:
+        producer = self._producer
+        producer.begin_transaction()
+        try:
+            for letter, (to_partition, to_offset) in zip(letters, self._write(letters), strict=True):
+                self._note(letter, to_partition, to_offset)
+            producer.commit_transaction(_CALL_TIMEOUT_S)
+        except BaseException as error:
+            if not (isinstance(error, KafkaException) and error.args[0].fatal()):
+                producer.abort_transaction(_CALL_TIMEOUT_S)
+            raise
 
     def _write(self, letters: Sequence[DeadLetter]) -> list[tuple[int, int]]:
         """The letters' records as they were, and where they stand now."""
@@ -239,26 +297,38 @@ class Redrive:
         def delivered(index: int) -> Callable[[KafkaError | None, Message], None]:
             def note(error: KafkaError | None, message: Message) -> None:
                 partition, offset = message.partition(), message.offset()
-                if error is not None or partition is None or offset is None:
-                    errors.append(error or KafkaError(KafkaError._FAIL))  # noqa: SLF001
-                else:
+                if error is not None:
+                    errors.append(error)
+                elif partition is not None and offset is not None:
                     places[index] = (partition, offset)
 
             return note
 
+        failed: KafkaException | None = None
         for index, letter in enumerate(letters):
-            self._producer.produce(
-                self._namespace + letter.topic,
-                partition=letter.partition,
-                key=letter.key,
-                value=letter.value,
-                headers=list(redriven_headers(letter)),
-                on_delivery=delivered(index),
-            )
-        if self._producer.flush(_CALL_TIMEOUT_S):
-            raise TransientError("Kafka did not take the letters in time; they are still open")
+            try:
+                self._producer.produce(
+                    self._namespace + letter.topic,
+                    partition=letter.partition,
+                    key=letter.key,
+                    value=letter.value,
+                    headers=list(redriven_headers(letter)),
+                    on_delivery=delivered(index),
+                )
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError._STATE:  # noqa: SLF001
+                    raise
+                failed = error  # one of those before was refused, and its delivery will say why
+                break
+        ends_at_s = self._clock.monotonic_s() + _CALL_TIMEOUT_S
+        # What stands behind a refused one in its partition is never taken.
+        while self._producer.flush(_FLUSH_STEP_S) and not errors:
+            if self._clock.monotonic_s() > ends_at_s:
+                raise TransientError("Kafka did not take the letters in time; they are still open")
         if errors:
             raise KafkaException(errors[0])
+        if failed is not None:
+            raise failed
         return [places[index] for index in range(len(letters))]
 
     def _note(self, letter: DeadLetter, to_partition: int, to_offset: int) -> None:
@@ -308,8 +378,7 @@ def _without_version(topic: str) -> str:
     return re.sub(r"\.v\d+$", "", topic)
 
 
-def _translated(error: KafkaException) -> Exception:
-    cause: KafkaError = error.args[0]
+def _translated(cause: KafkaError) -> Exception:
     if cause.fatal() or cause.code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH):  # noqa: SLF001
         return FencedError("another redrive has taken over; it sends back what is still open")
     return TransientError(f"Kafka: {cause.str()}; letters that did not go back are still open")

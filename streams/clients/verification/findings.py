@@ -69,7 +69,10 @@ SAID: dict[Kind, tuple[Check, str]] = {
     ),
     Kind.RECORDS_GONE: (Check.POSITIONS, "records that were deleted before their stage had settled them"),
     Kind.POSITION_AHEAD: (Check.POSITIONS, "positions beyond the end of their log"),
-    Kind.POSITION_LOST: (Check.POSITIONS, "records that will be settled again, since the position behind them is lost"),
+    Kind.POSITION_LOST: (
+        Check.POSITIONS,
+        "records that were settled and are no longer behind a position: what is kept of them comes again",
+    ),
     Kind.NO_OUTCOME: (Check.BOOKS, "records without an outcome"),
     Kind.TWO_OUTCOMES: (Check.BOOKS, "records with more than one outcome"),
     Kind.MISCOUNTED: (Check.BOOKS, "ledger entries whose counts are not those of their records"),

@@ -47,5 +47,6 @@ def check_position(standing: Standing) -> Iterator[Fault]:
         yield Fault(Kind.POSITION_AHEAD, f"{name}: {said}: the topic was created anew, or lost records. {_STOPS}")
     elif standing.settled_to > (newest or 0):
         at = "no position is committed" if newest is None else f"at {newest}"
-        said = f"{at}, but what lies before {standing.settled_to} was settled: the position expired, was deleted or set"
-        yield Fault(Kind.POSITION_LOST, f"{name}: {said} back", standing.settled_to - max(newest or 0, start))
+        why = "the position expired, was set back, or was deleted, maybe with its topic"
+        said = f"{at}, but what lies before {standing.settled_to} was settled: {why}"
+        yield Fault(Kind.POSITION_LOST, f"{name}: {said}", standing.settled_to - max(newest or 0, start))

@@ -1,16 +1,18 @@
 """`memstream dlq` against a real broker: what fails, what is shown, and that redriving neither loses nor doubles."""
 
 import json
+import random
 import time
 from collections.abc import Callable
 
 import pytest
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, Producer
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from integration.cli.conftest import Command, PublishRaw, StartWorker
 
 from schemas import headers
 from schemas.ids import DEFAULT_TENANT, UserKey
-from streams.clients.dead_letters import LetterPlace, Redrive, read_book, read_letters
+from streams.clients.dead_letters import LetterPlace, Redrive, SentBack, read_book, read_letters
 from streams.clients.log_scan import LogScan
 from streams.clients.status import Status
 from streams.clock import SystemClock
@@ -83,7 +85,7 @@ def test_a_letter_is_shown_whole_and_handled_after_a_redrive(
 
     start_worker()
     done = memstream("dlq", "redrive", "--all", "--yes", "--json")
-    assert (done.returncode, json.loads(done.stdout)) == (0, {"redriven": 2}), done.stderr
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"redriven": 2, "left": []}), done.stderr
     assert sorted(copies(settings)) == [(LARGE, b"extract"), (LARGE, b"record")]
     status = settled()
     assert status.open_dead_letters == 0
@@ -111,6 +113,41 @@ def test_redriving_asks_first_and_refuses_what_is_not_open(
     assert copies(settings) == [(b"\xff\xfe", b"extract")]
 
 
+def test_letters_that_no_longer_fit_stay_and_are_named_and_all_others_go_back(
+    memstream: Command, start_worker: StartWorker, settings: Settings, seed: int
+) -> None:
+    """They fitted when they were published; with a copy's headers they do not: among others, and next to another."""
+    large, small = random.Random(seed).randbytes(topics.CONVERSATION_EVENTS.max_message_bytes - 90), b"no event"
+    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "message.max.bytes": 4 * 1024 * 1024})
+    name = topics.CONVERSATION_EVENTS.in_namespace(settings.kafka.namespace)
+    for value in (small, small, large, small, large, large, small):
+        producer.produce(name, value, b"x", partition=1)
+        assert producer.flush(30) == 0
+    producer.produce(name, small, b"x", partition=2)
+    assert producer.flush(30) == 0
+    worker = start_worker()
+    wait_for_letters(settings, 16)
+    worker.stop()
+
+    done = memstream("dlq", "redrive", "--all", "--yes", "--json")
+    assert (done.returncode, bool(done.stdout)) == (1, True), done.stderr
+    report = json.loads(done.stdout)
+    stay = [f"{stage}/conversation.events/1/{offset}" for stage in ("extract", "record") for offset in (2, 4, 5)]
+    assert (report["redriven"], sorted(letter["name"] for letter in report["left"])) == (10, stay)
+    assert f"raise max.message.bytes of {name}" in report["left"][0]["reason"]
+    assert done.stderr.count(b"too large for its topic") == 6
+    assert sorted(listed(memstream)) == stay
+    assert [value for value, _ in copies(settings)] == [small] * 10
+
+    resource = ConfigResource(ConfigResource.Type.TOPIC, name)
+    entry = ConfigEntry("max.message.bytes", str(3 * 1024 * 1024), incremental_operation=AlterConfigOpType.SET)
+    resource.add_incremental_config(entry)
+    reader = scan(settings)
+    reader.admin.incremental_alter_configs([resource])[resource].result(30)
+    assert memstream("dlq", "redrive", "--all", "--yes").returncode == 0
+    assert listed(memstream) == []
+
+
 def test_a_redrive_that_dies_before_its_commit_leaves_nothing(
     start_worker: StartWorker, publish_raw: PublishRaw, settings: Settings
 ) -> None:
@@ -124,8 +161,8 @@ def test_a_redrive_that_dies_before_its_commit_leaves_nothing(
     dying._producer.begin_transaction()
     dying._write(list(read_letters(scan(settings), {place})))
     with Redrive(settings, SystemClock()) as second:
-        assert second.send_back({place}, sent=lambda _: None) == 1
-        assert second.send_back({place}, sent=lambda _: None) == 0
+        assert second.send_back({place}, sent=lambda _: None) == SentBack(redriven=1)
+        assert second.send_back({place}, sent=lambda _: None) == SentBack(redriven=0)
     assert copies(settings) == [(b"\xff", b"record")]
     with pytest.raises(KafkaException):
         dying._producer.commit_transaction(10)
@@ -144,5 +181,5 @@ def test_of_two_redrives_the_later_one_wins(
     with Redrive(settings, SystemClock()) as first, Redrive(settings, SystemClock()) as second:
         with pytest.raises(FencedError):
             first.send_back({place}, sent=lambda _: None)
-        assert second.send_back({place}, sent=lambda _: None) == 1
+        assert second.send_back({place}, sent=lambda _: None) == SentBack(redriven=1)
     assert copies(settings) == [(b"\xff", b"record")]
