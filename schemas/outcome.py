@@ -46,6 +46,17 @@ class Reason(enum.StrEnum):
     """The extractor failed on the window that this event closed; the dead letter carries the window."""
 
 
+LETTER_REASONS = (
+    Reason.UNDECODABLE,
+    Reason.UNSUPPORTED_VERSION,
+    Reason.OVERSIZE,
+    Reason.POISON,
+    Reason.CRASH,
+    Reason.UNREADABLE_WINDOW,
+)
+"""Those that a dead letter may have; the others are of what is filtered."""
+
+
 class Verdict(msgspec.Struct, frozen=True, array_like=True):
     """One event that was not applied, as the ledger lists it."""
 

@@ -40,6 +40,11 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} days {hours % 24} h"
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """How many of something, as people say it: `1 event`, `20,000 events`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def shortened(text: str, *, characters: int = 100) -> str:
     """A text on one line, cut where it gets too long, with what could act on a terminal escaped."""
     line = printable(" ".join(text.split()))

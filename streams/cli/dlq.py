@@ -10,9 +10,9 @@ import click
 import msgspec
 from rich.progress import Progress
 
-from schemas.outcome import DeadLetter, Reason
+from schemas.outcome import LETTER_REASONS, DeadLetter
 from streams.cli.context import EXIT_FAILED, json_option, print_json, reports_errors, settings_options
-from streams.cli.display import printable, progress_console
+from streams.cli.display import counted, printable, progress_console
 from streams.clients.dead_letters import Heading, LetterBook, LetterPlace, Redrive, SentBack, read_book, read_letters
 from streams.clients.log_scan import LogScan
 from streams.clock import SystemClock
@@ -39,7 +39,9 @@ def dlq() -> None:
 def _filters(command: Any) -> Any:
     """Add the options that choose letters."""
     for option in (
-        click.option("--reason", type=click.Choice([str(reason) for reason in Reason]), help="Only of this reason."),
+        click.option(
+            "--reason", type=click.Choice([str(reason) for reason in LETTER_REASONS]), help="Only of this reason."
+        ),
         click.option("--stage", type=click.Choice([str(name) for name in StageName]), help="Only of this stage."),
     ):
         command = option(command)
@@ -140,7 +142,7 @@ def redrive(
         raise UsageError(f"dead letter {place} {why}", next_step=_LIST_NEXT)
     wanted = named or {LetterPlace.parse(heading.name) for heading in chosen(book, stage, reason)}
     if wanted and not yes:
-        click.confirm(f"send {len(wanted)} dead letters back?", abort=True, err=True)
+        _ask(f"send {counted(len(wanted), 'dead letter')} back?")
     done = SentBack()
     if wanted:
         with _progress(len(wanted)) as sent, Redrive(settings, SystemClock()) as back:
@@ -160,6 +162,19 @@ def chosen(book: LetterBook, stage: str | None, reason: str | None, *, with_redr
     headings = [*book.open.values(), *(book.redriven.values() if with_redriven else ())]
     found = [h for h in headings if stage in (None, h.stage) and reason in (None, h.reason)]
     return sorted(found, key=lambda heading: (heading.failed_at, heading.name))
+
+
+def _ask(question: str) -> None:
+    """Leave unless somebody says yes; where nobody can be asked, say how to say so beforehand."""
+    try:
+        is_agreed = click.confirm(question, err=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        click.echo(err=True)
+        raise UsageError("nobody answers", next_step="give --yes to send them back without being asked") from None
+    if not is_agreed:
+        raise click.Abort
 
 
 def text_of(raw: bytes | None) -> str:

@@ -105,6 +105,8 @@ def test_redriving_asks_first_and_refuses_what_is_not_open(
     worker.stop()
     [name, other] = sorted(listed(memstream))
     assert memstream("dlq", "redrive", name, given=b"n\n").returncode == 1
+    unasked = memstream("dlq", "redrive", name, given=b"")
+    assert (unasked.returncode, b"--yes" in unasked.stderr) == (2, True), unasked.stderr
     assert copies(settings) == []
     assert memstream("dlq", "redrive", name, given=b"y\n").returncode == 0
     assert memstream("dlq", "redrive", name, "--yes").returncode == 2

@@ -69,8 +69,15 @@ def test_text_stays_text() -> None:
         ["show", "nonsense"],
         ["list", "--stage", "nobody"],
         ["list", "--reason", "none"],
+        ["list", "--reason", "duplicate"],
     ],
 )
 def test_wrong_use_exits_with_2(arguments: list[str]) -> None:
     """Unclear or wrong choices are refused before Kafka is asked."""
     assert CliRunner().invoke(dlq, [*arguments, *KAFKA]).exit_code == 2
+
+
+def test_only_reasons_that_letters_have_can_be_asked_for() -> None:
+    """Whoever types another one is told which there are, instead of that there are no such letters."""
+    said = CliRunner().invoke(dlq, ["list", "--reason", "duplicate", *KAFKA]).output
+    assert "'undecodable', 'unsupported_version', 'oversize', 'poison', 'crash', 'unreadable_window'" in said
