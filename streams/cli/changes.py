@@ -9,7 +9,7 @@ from rich.text import Text
 
 from schemas.memory import MemoryChange, Op
 from streams.cli.context import json_option, print_json, reports_errors, run, settings_options
-from streams.cli.display import result_console, shortened
+from streams.cli.display import counted, result_console, shortened
 from streams.clients.changes import MemoryChanges, PlacedChange
 from streams.clients.names import check_names
 from streams.errors import UsageError
@@ -78,7 +78,8 @@ async def _show(
         else:
             console.print(Text.assemble(change_line(change), place(placed)), soft_wrap=True)
     if followed.passed_over:
-        click.echo(f"{followed.passed_over} records of a newer schema were passed over; upgrade to see them", err=True)
+        passed_over = counted(followed.passed_over, "record")
+        click.echo(f"passed over {passed_over} of a newer schema; upgrade to see more", err=True)
 
 
 def change_line(change: MemoryChange) -> Text:

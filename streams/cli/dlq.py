@@ -70,7 +70,7 @@ def list_(stage: str | None, reason: str | None, *, with_redriven: bool, setting
     else:
         click.echo("no dead letters" if with_redriven else "no open dead letters")
     if book.unreadable:
-        click.echo(f"{book.unreadable} letters of a newer schema are not shown; upgrade to see them", err=True)
+        click.echo(f"not shown: {counted(book.unreadable, 'letter')} of a newer schema; upgrade to see more", err=True)
 
 
 @dlq.command()
@@ -199,7 +199,7 @@ def _print_letter(place: LetterPlace, letter: DeadLetter) -> None:
         "failed": f"{letter.failed_at:%Y-%m-%d %H:%M:%S} UTC",
         "key": text_of(letter.key),
         **{f"header {name}": text_of(value) for name, value in letter.headers},
-        "value": f"{len(letter.value or b'')} bytes",
+        "value": counted(len(letter.value or b""), "byte"),
     }
     width = max(map(len, rows))
     for name, value in rows.items():

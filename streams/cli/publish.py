@@ -15,7 +15,7 @@ import msgspec
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from streams.cli.context import EXIT_FAILED, fail, json_option, print_json, reports_errors, run, settings_options
-from streams.cli.display import progress_console
+from streams.cli.display import counted, progress_console
 from streams.clients.json_lines import Line, LineSplitter
 from streams.clients.names import check_names
 from streams.clients.publisher import ConversationPublisher, Receipt
@@ -85,11 +85,13 @@ def publish(file: str, tenant: str | None, *, receipts: bool, settings: Settings
         with _progress(file) as advance:
             run(_publish(settings, file, tenant, summary, advance))
     except TransientError as error:
-        fail(f"{error}; {summary.published} events were acknowledged before", next_step=_AGAIN_NEXT)
+        before = counted(summary.published, "event")
+        fail(f"{error}; acknowledged before: {before}", next_step=_AGAIN_NEXT)
     if as_json:
         print_json(summary)
     else:
-        click.echo(f"published {summary.published} events" + (f", {summary.bad} bad lines" if summary.bad else ""))
+        bad = f", {counted(summary.bad, 'bad line')}" if summary.bad else ""
+        click.echo(f"published {counted(summary.published, 'event')}{bad}")
     if summary.bad:
         sys.exit(EXIT_FAILED)
 

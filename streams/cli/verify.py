@@ -20,7 +20,7 @@ from streams.cli.context import (
     reports_errors,
     settings_options,
 )
-from streams.cli.display import plain, progress_console, result_console
+from streams.cli.display import counted, plain, progress_console, result_console
 from streams.clients.names import check_names
 from streams.clients.verification.findings import Finding
 from streams.clients.verification.report import Report, Scope
@@ -104,16 +104,19 @@ def _books_table(report: Report) -> Table:
 
 def _counts(report: Report) -> str:
     pending = f", {report.changes_pending:,} of them pending" if report.changes_pending else ""
-    versions = "Redis does not answer" if report.versions is None else f"{report.versions:,} versions in Redis"
-    return (
-        f"{report.changes:,} changes{pending}; {report.users:,} users; {report.memories:,} memories in the store; "
-        f"{report.heads:,} heads; {versions}"
-    )
+    counts = [
+        counted(report.changes, "change") + pending,
+        counted(report.users, "user"),
+        counted(report.memories, "memory", "memories") + " in the store",
+        counted(report.heads, "head"),
+        "Redis does not answer" if report.versions is None else counted(report.versions, "version") + " in Redis",
+    ]
+    return "; ".join(counts)
 
 
 def _findings(title: str, findings: list[Finding]) -> Iterator[RenderableType]:
     for finding in findings:
-        yield f"[red]{title}[/] {finding.count:,} {finding.said}"
+        yield f"[red]{title}[/] {finding.said}: {finding.count:,}"
         for example in finding.examples[:_SHOWN_EXAMPLES]:
             yield plain(f"    {example}")
         if len(finding.examples) > _SHOWN_EXAMPLES:
@@ -123,10 +126,8 @@ def _findings(title: str, findings: list[Finding]) -> Iterator[RenderableType]:
 def _mended(report: Report) -> Iterator[RenderableType]:
     if (mended := report.mended) is None:
         return
-    yield (
-        f"mended: {mended.memories_written:,} memories written, {mended.memories_deleted:,} deleted, "
-        f"{mended.heads_written:,} heads put"
-    )
+    written, put = counted(mended.memories_written, "memory", "memories"), counted(mended.heads_written, "head")
+    yield f"mended: {written} written, {mended.memories_deleted:,} deleted, {put} put"
     yield from _findings("left", report.left)
 
 

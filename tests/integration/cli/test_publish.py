@@ -50,7 +50,7 @@ def test_good_lines_go_out_as_they_are_and_bad_ones_are_reported(
 def test_it_reads_standard_input_and_sets_a_default_tenant(memstream: Command, settings: Settings) -> None:
     """Events from a pipe, with the tenant of the command where they have none."""
     done = memstream("publish", "-", "--tenant", "acme", given=GOOD + b"\n")
-    assert (done.returncode, done.stdout) == (0, b"published 1 events\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, b"published 1 event\n"), done.stderr
     [value] = values(settings)
     assert json.loads(value) == {**json.loads(GOOD), "tenant": "acme"}
 

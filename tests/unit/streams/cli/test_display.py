@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.cli.display import duration, plain, printable, shortened
+from streams.cli.display import counted, duration, plain, printable, shortened
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,12 @@ from streams.cli.display import duration, plain, printable, shortened
 def test_a_span_of_time_has_its_units(seconds: float, text: str) -> None:
     """Seconds become the one or two units that say it best."""
     assert duration(seconds) == text
+
+
+def test_one_is_not_many() -> None:
+    """Whatever is counted is named as people name so many of it."""
+    said = [counted(0, "event"), counted(1, "event"), counted(20_000, "event"), counted(2, "memory", "memories")]
+    assert said == ["0 events", "1 event", "20,000 events", "2 memories"]
 
 
 @given(st.text(max_size=300), st.integers(1, 120))

@@ -42,9 +42,9 @@ def test_findings_are_named_with_a_few_examples() -> None:
     faults = [Fault(Kind.MISSING, f"acme/[bold]u{n} m{n}: the store has nothing") for n in range(5)]
     found = Findings([*faults, Fault(Kind.NO_OUTCOME, "record conversation.events.v1 2/4 to 7", 4)]).listed()
     text = shown(Report(findings=found, left=found, sound=False))
-    assert "found 4 records without an outcome" in text
+    assert "found records without an outcome: 4" in text
     assert "record conversation.events.v1 2/4 to 7" in text
-    assert "found 5 memories that the store lacks" in text
+    assert "found memories that the store lacks: 5" in text
     assert "acme/[bold]u2 m2" in text
     assert "u3" not in text
     assert text.rstrip().endswith("not sound")
