@@ -13,6 +13,8 @@ from datetime import datetime
 
 import msgspec
 
+from schemas.candidate import Lane
+
 Headers = list[tuple[str, bytes]]
 RawHeaders = Sequence[tuple[str, bytes | None]]
 
@@ -26,6 +28,8 @@ TRACEPARENT = "traceparent"
 CHANGE_TYPE = "memstream.memory.change"
 WATERMARK_TYPE = "memstream.watermark"
 EVENT_TYPE_PREFIX = "memstream.conversation."
+
+_LANES = {lane.value.encode(): lane for lane in Lane}
 
 
 class Origin(msgspec.Struct, frozen=True, array_like=True):
@@ -47,6 +51,17 @@ def get(headers: RawHeaders | None, name: str) -> bytes | None:
 def get_all(headers: RawHeaders | None, name: str) -> list[bytes]:
     """All values under a name, in their order."""
     return [value for key, value in headers or () if key == name and value is not None]
+
+
+def only_lane(headers: RawHeaders | None) -> Lane | None:
+    """The one lane that may read a redriven copy; none where both may.
+
+    A value that names no lane is as if it were not there, like an origin that cannot be read. Headers are optional, and
+    the body says everything: what a stranger writes there must not keep an event from both lanes, each of which would
+    take it for the other's. Nor is such an event poison, for nothing is wrong with what it says.
+    """
+    raw = get(headers, LANE)
+    return None if raw is None else _LANES.get(raw)
 
 
 def origin_of(headers: RawHeaders | None) -> Origin | None:

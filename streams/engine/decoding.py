@@ -59,8 +59,7 @@ def decode_batch(raw: RawBatch, *, codec: Codec[Any], spec: StageSpec, given_up:
             try:
                 event = decode(value)
             except DecodeError as error:
-                only = headers.get(record_headers, headers.LANE)
-                if spec.lane is not None and only is not None and only != spec.lane.value.encode():
+                if spec.lane is not None and headers.only_lane(record_headers) not in (None, spec.lane):
                     verdict = Verdict(offset, Outcome.FILTERED, Reason.OTHER_LANE)
                     decoded.skipped.setdefault(partition, []).append(verdict)
                 else:

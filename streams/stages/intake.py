@@ -65,5 +65,4 @@ def rerouted_headers(record: Consumed[Any]) -> Headers:
 
 def skip_reason(record: Consumed[Any], *, lane: Lane) -> Reason | None:
     """Why a lane does not read this record: a redriven copy is for the lane that could not handle it."""
-    only = headers.get(record.headers, headers.LANE)
-    return Reason.OTHER_LANE if only is not None and only != lane.value.encode() else None
+    return Reason.OTHER_LANE if headers.only_lane(record.headers) not in (None, lane) else None

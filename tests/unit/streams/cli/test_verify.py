@@ -56,7 +56,7 @@ def test_mending_is_said_and_so_is_what_is_left() -> None:
     mended = Mended(memories_written=5, memories_deleted=1, heads_written=2)
     text = shown(Report(findings=left, left=left, mended=mended, sound=False))
     assert "mended: 5 memories written, 1 deleted, 2 heads put" in text
-    assert "left 1 records with more than one outcome" in text
+    assert "left records with more than one outcome: 1" in text
 
 
 def test_a_flood_of_one_kind_is_counted_and_not_kept() -> None:

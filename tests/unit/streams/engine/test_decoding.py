@@ -50,6 +50,14 @@ def test_a_letter_sent_back_is_dead_lettered_again_by_its_own_lane_only() -> Non
     assert by_extract.skipped == {}
 
 
+def test_a_lane_that_does_not_exist_hides_no_undecodable_record() -> None:
+    """Both lanes dead-letter it: it is nobody else's."""
+    batch = raw(record(4, b"{", [(headers.LANE, b"junk")]))
+    for name in ("record", "extract"):
+        decoded = decode_batch(batch, codec=CONVERSATION_EVENTS, spec=graph.stage(name))
+        assert (len(decoded.undecodable), decoded.skipped) == (1, {})
+
+
 def test_a_record_that_was_given_up_is_settled_unseen() -> None:
     """The stage does not see it again, and the batch moves past it."""
     message = record(4, GOOD)

@@ -228,6 +228,17 @@ async def test_a_dead_letter_of_a_window_that_is_sent_back_is_read_as_that_windo
     assert len(log.poisoned) == 1
 
 
+async def test_a_lane_that_does_not_exist_keeps_no_turn_from_its_window() -> None:
+    """As in record: both lanes do their work."""
+    log = InProcessLog()
+    for number in range(3):
+        log.publish(turn(number), headers=[(headers.LANE, b"junk")])
+    await log.run(stage(log, Failing()))
+
+    assert [fact.source_event_ids for fact in facts(log)] == [["e0"], ["e1"], ["e2"]]
+    assert log.verdicts == {}
+
+
 async def test_a_window_of_another_user_in_a_header_is_refused() -> None:
     """Anyone may write headers; nobody may speak for others with one."""
     log = InProcessLog()

@@ -98,6 +98,15 @@ async def test_a_copy_redriven_for_the_other_lane_is_not_read_here(log: InProces
     assert [v.reason for v in log.verdicts["record"]] == [Reason.OTHER_LANE]
 
 
+async def test_a_lane_that_does_not_exist_keeps_an_event_from_no_lane(log: InProcessLog) -> None:
+    """Whoever writes such a header has published a turn: it is applied, and not taken for another lane's by both."""
+    log.publish(turn(event_id="e1"), headers=[(headers.LANE, b"junk")])
+    await log.run(Record(partitions=4))
+
+    assert [candidate.source_event_ids for candidate in candidates(log)] == [["e1"]]
+    assert log.verdicts == {}
+
+
 @pytest.mark.parametrize(
     ("event", "reason"),
     [
