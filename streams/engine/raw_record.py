@@ -41,7 +41,12 @@ def headers_of(message: Message) -> RawHeaders | None:
 
 def recorded_at(message: Message) -> datetime:
     """A record's timestamp as the log has it, within 1970 to 9999."""
-    return datetime.fromtimestamp(min(max(message.timestamp()[1], 0), _LATEST_MS) / 1000, UTC)
+    return time_of(message.timestamp()[1])
+
+
+def time_of(timestamp_ms: int) -> datetime:
+    """A timestamp of Kafka's as a time within 1970 to 9999, whatever number a client wrote."""
+    return datetime.fromtimestamp(min(max(timestamp_ms, 0), _LATEST_MS) / 1000, UTC)
 
 
 def offset_of(message: Message) -> int:

@@ -1,7 +1,7 @@
 """What record and extract both ask of a conversation event: is it ours to handle here, and who is it from?"""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from schemas import headers, ids
@@ -9,6 +9,7 @@ from schemas.candidate import Lane
 from schemas.conversation import ConversationEvent
 from schemas.headers import Headers, Origin
 from schemas.outcome import Reason
+from streams.engine.raw_record import time_of
 from streams.engine.stage import Consumed
 from topology import keys
 
@@ -40,7 +41,7 @@ def origin(record: Consumed[Any]) -> Origin:
 def take_in(record: Consumed[ConversationEvent]) -> Intake:
     """The event, with offset and timestamp standing in for a missing id and time."""
     event, first = record.event, origin(record)
-    recorded_at = datetime.fromtimestamp(first.timestamp_ms / 1000, UTC)
+    recorded_at = time_of(first.timestamp_ms)
     return Intake(
         event=event,
         event_id=event.event_id or ids.origin_event_id(first.partition, first.offset),

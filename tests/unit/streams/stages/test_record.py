@@ -12,6 +12,7 @@ from schemas.conversation import ConversationEnded, Correction, Forget, Idle, Tu
 from schemas.headers import Origin
 from schemas.ids import UserKey, turn_memory_id
 from schemas.outcome import Outcome, Reason
+from streams.engine.raw_record import time_of
 from streams.engine.stage import Output
 from streams.stages.record import Record
 from topology import keys, topics
@@ -51,6 +52,20 @@ async def test_place_and_timestamp_stand_in_for_a_missing_id_and_time(log: InPro
     assert [c.source_event_ids for c in candidates(log)] == [[f"{partition}-0"], [f"{partition}-1"]]
     assert candidates(log)[0].occurred_at == START
     assert candidates(log)[0].source.recorded_at == START
+
+
+@pytest.mark.parametrize(
+    "timestamp_ms", [-1, 253_402_300_800_000, 2**63 - 1], ids=["none", "year 10000", "the largest"]
+)
+async def test_a_timestamp_that_is_no_time_is_the_nearest_one(log: InProcessLog, timestamp_ms: int) -> None:
+    """A turn that names no time is applied whatever its record, or the origin of a copy, says about that."""
+    copied = headers.with_origin(None, Origin(0, 0, timestamp_ms))
+    log.publish(turn(event_id="e1"), headers=copied)
+    await log.run(Record(partitions=4))
+
+    (candidate,) = candidates(log)
+    assert candidate.occurred_at == candidate.source.recorded_at == time_of(timestamp_ms)
+    assert log.poisoned == []
 
 
 @pytest.mark.parametrize("keyed", [True, False], ids=["wrong partition", "no key"])
