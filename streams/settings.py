@@ -91,7 +91,7 @@ class RedisSettings(Group):
     """Where the shared cache is.
 
     Attributes:
-        url: `redis://host:port/db`, with a user and a password where it wants them.
+        url: `redis://host:port/db`, `rediss://...` for TLS, or `unix://path`; with user and password where wanted.
         timeout: of one call; a cache that is slower than that is no cache.
     """
 
@@ -296,7 +296,7 @@ def from_environment(environment: Mapping[str, str], defaults: Settings | None =
         group_name, field_name, hint = known[name]
         try:
             settings = settings.replace(group_name, **{field_name: _from_text(text, hint)})
-        except (ValueError, OverflowError) as error:
+        except ValueError as error:
             raise UsageError(f"{name}={text!r}: {error}", next_step="give it another value or unset it") from None
     return settings
 
@@ -318,7 +318,7 @@ def _to_text(value: Any) -> str:
 
 
 _NUMBERS: dict[Any, tuple[Callable[[str], Any], str]] = {
-    timedelta: (lambda text: timedelta(seconds=float(text)), "a number of seconds"),
+    timedelta: (lambda text: timedelta(seconds=float(text)), "a number of seconds, such as 0.5 or 30"),
     float: (float, "a number"),
     int: (int, "a whole number"),
 }
@@ -329,7 +329,7 @@ def _from_text(text: str, hint: Any) -> Any:
         number, what = _NUMBERS[hint]
         try:
             return number(text)
-        except ValueError:
+        except (ValueError, OverflowError):  # what is infinite, or longer than any duration, is none either
             raise ValueError(f"not {what}") from None
     if hint is Path:
         return Path(text)

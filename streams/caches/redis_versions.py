@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 import redis.asyncio as redis
+from redis.asyncio.connection import parse_url
 from redis.exceptions import RedisError
 
 from schemas.ids import UserKey
-from streams.errors import TransientError
+from streams.errors import TransientError, UsageError
 from streams.settings import Settings
 from topology import keys
 
@@ -92,5 +93,16 @@ class RedisVersions:
 
 
 def create_version_cache(settings: Settings) -> RedisVersions:
-    """The cache that the settings name."""
+    """The cache that the settings name.
+
+    Raises:
+        UsageError: the settings do not say where Redis is.
+    """
+    try:
+        parse_url(settings.redis.url)
+    except ValueError:  # it may quote a part of the password: only the forms are told
+        raise UsageError(
+            "redis.url says no place of a Redis" if settings.redis.url else "no Redis is configured",
+            next_step="set MEMSTREAM_REDIS_URL to redis://host:port/db, rediss://host:port/db (TLS) or unix://path",
+        ) from None
     return RedisVersions(settings)
