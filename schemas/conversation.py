@@ -27,6 +27,8 @@ Name = Annotated[str, msgspec.Meta(max_length=256)]
 class ConversationEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     """What every conversation event has.
 
+    Types are checked when an event is read or published, not when one is made, as with every struct of msgspec.
+
     Attributes:
         user_id: whose memory this feeds.
         tenant: the customer the user belongs to.
@@ -48,14 +50,17 @@ class ConversationEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="ty
         return UserKey(self.tenant, self.user_id)
 
     def __post_init__(self) -> None:
-        if "\x00" in self.user_id:
-            raise ValueError("user_id holds a zero byte")
-        tenant = self.tenant
-        if "/" in tenant or not (tenant.isprintable() or re.match(_IN_A_TENANT, tenant)):
-            raise ValueError("tenant holds a slash or a control character")
-        occurred_at = self.occurred_at
-        if occurred_at is None or occurred_at.tzinfo is UTC:
-            return
+        try:
+            if "\x00" in self.user_id:
+                raise ValueError("user_id holds a zero byte")
+            tenant = self.tenant
+            if "/" in tenant or not (tenant.isprintable() or re.match(_IN_A_TENANT, tenant)):
+                raise ValueError("tenant holds a slash or a control character")
+            occurred_at = self.occurred_at
+            if occurred_at is None or occurred_at.tzinfo is UTC:
+                return
+        except (AttributeError, TypeError):
+            return  # a field of a wrong type: whoever publishes the event is told
         # MessagePack, and with it every later stage, knows times in UTC only: what cannot be one must fail here.
         try:
             in_utc = occurred_at.replace(tzinfo=UTC) if occurred_at.tzinfo is None else occurred_at.astimezone(UTC)

@@ -21,6 +21,10 @@ Publishable = ConversationEvent | Mapping[str, Any] | bytes
 """An event as a typed object, as a dictionary, or as the JSON bytes of one (which go out unchanged)."""
 
 
+_UNWRITABLE = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
+"""What writing JSON may raise: for a type or number that it does not have, half a character, a loop."""
+
+
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """Where a published event stands; readers can wait for it.
 
@@ -45,6 +49,10 @@ class ConversationPublisher:
     Guarantees: when `publish` returns, the event is in the log, on all replicas that the topic asks for; events of one
     user that one task publishes one after the other stand in that order. An event that was published twice (after a
     timeout, say) changes nothing if it has an `event_id`. Not promised: that the event has been processed.
+
+    Whatever is no conversation event, by its form, a field's type or a value, is refused with `UsageError`, which says
+    which field and what it may be; the forms are in docs/events.md. Only an event made with a value that none can have
+    (a slash in `tenant`, say) fails before it gets here, with `ValueError`.
 
     Args:
         settings: where Kafka is.
@@ -131,14 +139,11 @@ class ConversationPublisher:
         return receipt
 
     def _checked(self, event: Publishable) -> tuple[ConversationEvent, bytes]:
-        value = event if isinstance(event, bytes) else msgspec.json.encode(event)
+        value = event if isinstance(event, bytes) else _encoded(event)
         try:
             typed = self._codec.decode(value)
         except DecodeError as error:
-            raise UsageError(
-                f"not a conversation event ({error.reason}): {error}",
-                next_step="the forms are in docs/events.md and `memstream schemas export`",
-            ) from None
+            raise _no_event(f"({error.reason}): {error}") from None
         if isinstance(typed, Idle):
             raise UsageError("idle markers are ours", next_step="publish conversation_ended to close a conversation")
         return typed, value
@@ -157,6 +162,39 @@ class ConversationPublisher:
         assert self._producer is not None
         while not self._closing.is_set():
             self._producer.poll(0.1)
+
+
+def _encoded(event: ConversationEvent | Mapping[str, Any]) -> bytes:
+    """The JSON of an event whose fields may be of any type."""
+    fields: Any = dict(event) if isinstance(event, Mapping) else event
+    for name, value in _fields(fields):
+        if isinstance(value, bytes | bytearray | memoryview):  # they would go out as base64
+            raise _no_event(f"(undecodable): Expected text, got `{type(value).__name__}` - at `$.{name}`")
+    try:
+        return msgspec.json.encode(fields)
+    except _UNWRITABLE as error:
+        place = next((f" - at `$.{name}`" for name, value in _fields(fields) if not _is_writable(value)), "")
+        raise _no_event(f"(undecodable): {error}{place}") from None
+
+
+def _fields(event: Any) -> Iterable[tuple[Any, Any]]:
+    if isinstance(event, dict):
+        return event.items()
+    return [(name, getattr(event, name)) for name in getattr(event, "__struct_fields__", ())]
+
+
+def _is_writable(value: Any) -> bool:
+    try:
+        msgspec.json.encode(value)
+    except _UNWRITABLE:
+        return False
+    return True
+
+
+def _no_event(why: str) -> UsageError:
+    return UsageError(
+        f"not a conversation event {why}", next_step="the forms are in docs/events.md and `memstream schemas export`"
+    )
 
 
 def _settle(
