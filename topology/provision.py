@@ -203,7 +203,7 @@ def _compare(topic: str, actual: TopicState | None, wanted: TopicState) -> list[
                 actual=str(actual.partitions),
                 wanted=str(wanted.partitions),
                 explanation=f"there are {actual.partitions} partitions, not {wanted.partitions}; {_COUNT_IS_FIXED}. "
-                f"Set kafka.partitions={actual.partitions}, or replay into a new topology (another namespace)",
+                f"Set kafka.partitions={actual.partitions}, or begin anew in another namespace",
             )
         )
     if actual.replication != wanted.replication:
@@ -246,5 +246,5 @@ def _refuse(differences: Iterable[Difference]) -> None:
         raise ProvisionError(
             f"{first.topic}{f' (and {more} more)' if more else ''} has {first.actual} partitions, not {first.wanted}; "
             f"{_COUNT_IS_FIXED}",
-            f"set kafka.partitions={first.actual}, or replay into a new topology (another namespace)",
+            f"set kafka.partitions={first.actual}, or begin anew in another namespace",
         )

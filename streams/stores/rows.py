@@ -51,7 +51,7 @@ def check_vector(vector: NDArray[np.float32], *, dimensions: int) -> None:
     if vector.shape != (dimensions,):
         raise RefusedError(
             f"a vector has shape {vector.shape}, this store holds ({dimensions},): "
-            "use the embedder that the generation was built with, or replay into a new generation"
+            "use the embedder that the generation was built with, or build another one (worker.generation)"
         )
 
 
@@ -75,5 +75,6 @@ def decode_memory(codec: Codec[Memory], raw: bytes) -> Memory:
         return codec.decode(raw)
     except DecodeError as error:
         raise RefusedError(
-            f"a stored memory cannot be read ({error}): upgrade this process, or replay into a new generation"
+            f"a stored memory cannot be read ({error}): upgrade this process, or delete the store, and index builds it"
+            " again from the log"
         ) from error

@@ -76,7 +76,8 @@ async def _ensure_collection(client: Any, schema: dict[str, Any], layout: Layout
     if found != layout:
         raise RefusedError(
             f"collection {name} was made for {found}, this process is set to {layout}: "
-            "configure what it was made for (memstream version, embedder, partitions), or replay into a new generation"
+            "configure what it was made for (memstream version, embedder, partitions), or build another one"
+            " (worker.generation)"
         )
 
 

@@ -29,7 +29,7 @@ class Kind(enum.StrEnum):
 
     RECORDS_GONE = "records_gone"
     POSITION_AHEAD = "position_ahead"
-    POSITION_LOST = "position_lost"
+    POSITION_SET_BACK = "position_set_back"
 
     NO_OUTCOME = "no_outcome"
     TWO_OUTCOMES = "two_outcomes"
@@ -69,7 +69,7 @@ SAID: dict[Kind, tuple[Check, str]] = {
     ),
     Kind.RECORDS_GONE: (Check.POSITIONS, "records that were deleted before their stage had settled them"),
     Kind.POSITION_AHEAD: (Check.POSITIONS, "positions beyond the end of their log"),
-    Kind.POSITION_LOST: (
+    Kind.POSITION_SET_BACK: (
         Check.POSITIONS,
         "records that were settled and are no longer behind a position: what is kept of them comes again",
     ),

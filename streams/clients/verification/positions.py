@@ -1,4 +1,4 @@
-"""Where a stage stands in its topic: within the log, and no earlier than its ledger says."""
+"""Where a stage stands in its topic: within the log, and not before what its ledger says."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,19 +34,21 @@ class Standing:
 def check_position(standing: Standing) -> Iterator[Fault]:
     """A position lies within its log, and not before what the stage has settled.
 
-    A stage that has committed and settled nothing begins where the log does: nothing that was its own is gone.
+    A stage whose position is gone goes on behind its last ledger entry (`streams.engine.ledger_positions`), so that is
+    its position. One that has settled nothing either begins where the log does: nothing that was its own is gone.
     """
     name = f"{standing.stage} {standing.topic} {standing.partition}"
-    start, newest = standing.kept.start, standing.newest_position
-    if newest is not None and newest < start:
+    start, end, settled_to = standing.kept.start, standing.kept.stop, standing.settled_to
+    first, newest = standing.position, standing.newest_position
+    if newest is None:
+        first = newest = settled_to or start
+    if newest < start:
         gone = start - newest
         said = f"at {newest}, but the log starts at {start}: up to {gone} records were deleted before they were settled"
         yield Fault(Kind.RECORDS_GONE, f"{name}: {said}. {_STOPS}", gone)
-    elif standing.position is not None and standing.position > standing.kept.stop:
-        said = f"at {standing.position}, but the log ends at {standing.kept.stop}"
+    elif first is not None and first > end:
+        said = f"at {first}, but the log ends at {end}"
         yield Fault(Kind.POSITION_AHEAD, f"{name}: {said}: the topic was created anew, or lost records. {_STOPS}")
-    elif standing.settled_to > (newest or 0):
-        at = "no position is committed" if newest is None else f"at {newest}"
-        why = "the position expired, was set back, or was deleted, maybe with its topic"
-        said = f"{at}, but what lies before {standing.settled_to} was settled: {why}"
-        yield Fault(Kind.POSITION_LOST, f"{name}: {said}", standing.settled_to - max(newest or 0, start))
+    elif settled_to > newest:
+        said = f"at {newest}, but what lies before {settled_to} was settled: the position was set back"
+        yield Fault(Kind.POSITION_SET_BACK, f"{name}: {said}", settled_to - newest)

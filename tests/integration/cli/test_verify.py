@@ -309,10 +309,10 @@ def test_records_that_were_deleted_ahead_of_a_stage_are_named(
     assert_found(memstream, 1)
 
 
-def test_positions_that_are_gone_are_named_before_anything_is_settled_again(
+def test_positions_that_were_set_back_are_named_before_anything_is_settled_again(
     memstream: Command, start_worker: StartWorker, settled: Settled, settings: Settings
 ) -> None:
-    """The ledger says what a stage has settled; a consumer group that was deleted says nothing."""
+    """The ledger says what a stage has settled; where its group was deleted it goes on behind that."""
     publish(memstream, range(40))
     worker = start_worker()
     settled()
@@ -320,10 +320,14 @@ def test_positions_that_are_gone_are_named_before_anything_is_settled_again(
     scan, group = LogScan(settings.kafka, client_id="test"), f"{settings.kafka.namespace}memstream.g1.record"
     await_empty(scan, group)
     scan.admin.delete_consumer_groups([group])[group].result(30)
+    assert verified(memstream)["sound"]
+
+    ends = {partition: kept.stop for partition, kept in scan.bounds(topics.CONVERSATION_EVENTS).items()}
+    name = scan.name(topics.CONVERSATION_EVENTS)
+    set_to_earliest(scan, group, [TopicPartition(name, partition) for partition in ends])
     report = verified(memstream)
-    published = sum(kept.stop for kept in scan.bounds(topics.CONVERSATION_EVENTS).values())
-    assert counts(report) == {"position_lost": published}
-    assert all(": no position is committed, but " in example for example in report["findings"][0]["examples"])
+    assert counts(report) == {"position_set_back": sum(ends.values())}
+    assert all(": at 0, but what lies before " in example for example in report["findings"][0]["examples"])
 
 
 def test_books_that_do_not_balance_are_named(

@@ -16,19 +16,25 @@ from streams.errors import RefusedError
 from topology import graph, topics
 
 SPEC = graph.stage(graph.StageName.EMBED)
+START_MS = int(START.timestamp() * 1000)
 
 
-class Ledger:
-    """Reads a ledger that a test wrote: partition to records."""
+class Log:
+    """Reads a ledger that a test wrote: partition to records; and one record at every offset of the stage's topic."""
 
-    def __init__(self, records: dict[int, list[Message]]) -> None:
-        self._records = records
+    def __init__(self, ledger: dict[int, list[Message]], *, timestamp_ms: int) -> None:
+        self._ledger = ledger
+        self._timestamp_ms = timestamp_ms
 
     async def read(
         self, topic: topics.TopicSpec, partition: int, *, start: int = 0, stop: int | None = None
     ) -> AsyncIterator[list[Message]]:
+        if topic is SPEC.reads:
+            assert stop == start + 1
+            yield [raw_record(partition, start, timestamp_ms=self._timestamp_ms)]
+            return
         assert (topic, start, stop) == (topics.LEDGER, 0, None)
-        for record in self._records.get(partition, []):
+        for record in self._ledger.get(partition, []):
             yield [record]
 
 
@@ -48,8 +54,8 @@ def entry(stage: str, topic: str, partition: int, last: int, generation: int) ->
     )
 
 
-def positions(records: dict[int, list[Message]], *partitions: int) -> dict[int, int]:
-    reader = LedgerPositions(SPEC, generation=2, reader=Ledger(records))
+def positions(ledger: dict[int, list[Message]], *partitions: int, timestamp_ms: int = START_MS) -> dict[int, int]:
+    reader = LedgerPositions(SPEC, generation=2, reader=Log(ledger, timestamp_ms=timestamp_ms))
     return asyncio.run(reader.behind(partitions))
 
 
@@ -88,3 +94,12 @@ def test_an_entry_that_cannot_be_read_stops_the_stage_and_names_its_place() -> N
     unknown = topics.LEDGER.codec.encode(entry(SPEC.name, SPEC.reads.name, 1, 7, 2)).replace(b"\xa1v\x01", b"\xa1v\x7f")
     with pytest.raises(RefusedError, match=r"memory\.ledger\.v1 0/5 cannot be read"):
         positions({0: [raw_record(0, 5, unknown, key=SPEC.name.encode())]}, 1)
+
+
+def test_a_record_that_is_newer_than_its_ledger_entry_is_of_another_topic_and_stops_the_stage() -> None:
+    """Going on behind it would pass over what a topic made anew has below."""
+    value = topics.LEDGER.codec.encode(entry(SPEC.name, SPEC.reads.name, 1, 7, 2))
+    ledger = {1: [raw_record(1, 0, value, key=SPEC.name.encode())]}
+    assert positions(ledger, 1) == {1: 8}
+    with pytest.raises(RefusedError, match=r"memory\.candidates\.v1 partition 1 has no committed position"):
+        positions(ledger, 1, timestamp_ms=START_MS + 1)

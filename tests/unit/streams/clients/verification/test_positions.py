@@ -30,6 +30,7 @@ def found(checked: Standing) -> list[tuple[Kind, int]]:
         pytest.param(standing(position=20, newest_position=60, settled_to=60), id="went on past what was deleted"),
         pytest.param(standing(position=60, newest_position=95, settled_to=93), id="went on past the end as it was"),
         pytest.param(standing(position=None, newest_position=95, settled_to=93), id="began meanwhile"),
+        pytest.param(standing(position=None, newest_position=None, settled_to=70), id="goes on behind its ledger"),
     ],
 )
 def test_a_stage_within_its_log_passes(sound: Standing) -> None:
@@ -43,11 +44,12 @@ def test_a_stage_within_its_log_passes(sound: Standing) -> None:
         pytest.param(standing(position=20, newest_position=20, settled_to=20), Kind.RECORDS_GONE, 30, id="deleted"),
         pytest.param(standing(position=20, newest_position=45, settled_to=45), Kind.RECORDS_GONE, 5, id="went on"),
         pytest.param(standing(position=91, newest_position=91, settled_to=91), Kind.POSITION_AHEAD, 1, id="made anew"),
-        pytest.param(standing(position=None, newest_position=None, settled_to=70), Kind.POSITION_LOST, 20, id="gone"),
-        pytest.param(standing(position=55, newest_position=55, settled_to=70), Kind.POSITION_LOST, 15, id="set back"),
+        pytest.param(standing(position=None, newest_position=None, settled_to=20), Kind.RECORDS_GONE, 30, id="both"),
+        pytest.param(standing(position=None, newest_position=None, settled_to=91), Kind.POSITION_AHEAD, 1, id="anew"),
+        pytest.param(standing(position=55, newest_position=55, settled_to=70), Kind.POSITION_SET_BACK, 15, id="back"),
     ],
 )
-def test_a_position_that_is_outside_of_its_log_or_lost_is_named(wrong: Standing, kind: Kind, count: int) -> None:
+def test_a_position_that_is_outside_of_its_log_or_set_back_is_named(wrong: Standing, kind: Kind, count: int) -> None:
     """One kind each, with how many records it is about."""
     assert found(wrong) == [(kind, count)]
 
