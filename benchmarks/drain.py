@@ -2,7 +2,8 @@
 
 The backlog is published in one Kafka transaction. Workers read committed records only, so they stand warm at the log's
 end and see nothing until the commit puts the whole backlog before them at once: neither the start of the workers nor
-the work of the publisher is in the time.
+the work of the publisher is in the time. The backlog is some ten seconds' work, like the load that follows, so
+that what stores put off (Weaviate compacts, SQLite checkpoints) is in it too.
 """
 
 import time

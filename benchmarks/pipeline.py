@@ -215,7 +215,7 @@ async def _check_count(settings: Settings, probe: IndexedProbe) -> None:
 
 @click.command()
 @click.option("--stack", type=click.Choice(["light", "full", "both"]), default="both", show_default=True)
-@click.option("--turns", type=click.IntRange(min=100), default=20_000, show_default=True, help="Size of the backlog.")
+@click.option("--turns", type=click.IntRange(min=100), default=60_000, show_default=True, help="Size of the backlog.")
 @click.option("--users", type=click.IntRange(min=1), default=1_000, show_default=True)
 @click.option("--warmup", type=click.IntRange(min=100), default=20_000, show_default=True, help="Turns before it.")
 @click.option(

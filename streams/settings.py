@@ -128,10 +128,11 @@ class BatchSettings(Group):
         max_events: closes a batch by count. By `make bench-pipeline`: 2,000, not 500, halves Kafka's work.
         max_bytes: closes a batch by size; at 1 MiB embedded candidates would close at about 950.
         max_age: closes a batch by the age of its oldest event.
-        min_interval: between two batches of record, and of extract, that close by age; more while those take more than
-            half of it, at most five times as much. The other stages follow that beat, and an event that comes after a
-            rest does not wait for it. By `make bench-pipeline` on two cores: 300 ms, not 150, takes a tenth of all
-            processor time off, and as much latency; less is for machines that are not busy.
+        min_interval: the beat: between two batches of record that close by age, and twice that between two of extract;
+            more while those take more than half of it, at most five times as much. The other stages follow that beat,
+            and an event that comes after a rest does not wait for it. By `make bench-pipeline` on two cores: 300 ms,
+            not 150, takes a tenth of all processor time off, and as much latency; less is for machines that are not
+            busy.
         max_in_flight_bytes: fetched and not yet committed, per stage; above it fetching pauses.
         latency_target: batches shrink until they are over within so long; zero leaves them as large as they come.
         max_open_batches: taken and not yet committed, per stage; those that are ready commit together. By

@@ -40,6 +40,7 @@ class StageSpec:
         state: the compacted topic that holds its state, written in the same transactions.
         effect: what it changes outside Kafka, idempotently, before its commit.
         lane: the lane it opens, for the two stages that read conversation events.
+        beats: a batch of its lane closes by age every so many beats (`batch.min_interval`); 0 for those that follow.
     """
 
     name: StageName
@@ -49,6 +50,7 @@ class StageSpec:
     state: TopicSpec | None = None
     effect: str | None = None
     lane: Lane | None = None
+    beats: int = 0
 
     def group_id(self, *, namespace: str = "", generation: int = 1) -> str:
         """The consumer group, one per stage and generation."""
@@ -62,6 +64,7 @@ GRAPH: tuple[StageSpec, ...] = (
         reads=topics.CONVERSATION_EVENTS,
         writes=topics.CANDIDATES,
         lane=Lane.RECORD,
+        beats=1,
     ),
     StageSpec(
         name=StageName.EXTRACT,
@@ -70,6 +73,7 @@ GRAPH: tuple[StageSpec, ...] = (
         writes=topics.CANDIDATES,
         state=topics.WINDOWS,
         lane=Lane.EXTRACT,
+        beats=2,
     ),
     StageSpec(
         name=StageName.EMBED,

@@ -3,8 +3,8 @@
 A batch has a price of its own besides that of its events: about 12 ms of processor time for its transaction, two thirds
 of it the broker's (`make bench-pipeline`, light stack, 4 partitions). And what a stage commits, the next one sees at
 once, whole: events that came together stay together all the way. So the two stages that open a lane take one batch an
-interval, and those behind them take what comes as it comes. Every stage has as many transactions as its lanes have
-batches, and events wait for company once and not six times.
+interval (`StageSpec.beats`), and those behind them take what comes as it comes. Every stage has as many transactions as
+its lanes have batches, and events wait for company once and not six times.
 
 Measured against stages that each wait as long as their own batches take: decision D-24.
 """

@@ -20,7 +20,6 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -101,8 +100,7 @@ class Runner:
         self._pauses = PauseWatch(settings.kafka.session_timeout, now_s=clock.monotonic_s())
         batch = settings.batch
         self._size = BatchSize(max_events=batch.max_events, latency_target=batch.latency_target)
-        leads = stage.spec.lane is not None
-        self._pace = BatchPace(batch.max_age, min_interval=batch.min_interval if leads else timedelta(0))
+        self._pace = BatchPace(batch.max_age, min_interval=stage.spec.beats * batch.min_interval)
         self._batcher = MicroBatcher(size=self._size, max_bytes=batch.max_bytes, pace=self._pace)
         self._attempts = Attempts(
             stage,

@@ -107,7 +107,8 @@ class StageApp(faust.App):
         self.poller = Poller(
             kafka.stage_consumer(
                 settings.kafka, client_id=client_id, group_id=group_id, instance_id=f"{spec.name}.{instance}"
-            ),
+            )
+            | (kafka.GATHERS if spec.lane is not None else {}),
             topic=settings.kafka.namespace + spec.reads.name,
             max_in_flight_bytes=settings.batch.max_in_flight_bytes,
             revoke_deadline=settings.worker.revoke_deadline,

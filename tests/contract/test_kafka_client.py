@@ -139,6 +139,27 @@ def test_consume_without_a_timeout_returns_at_once_what_is_queued(
     assert time.monotonic() - begun_s < 0.1
 
 
+def test_the_broker_collects_for_a_consumer_that_gathers(
+    settings: KafkaSettings, topic: str, consumers: list[Consumer]
+) -> None:
+    """Records that come one by one are handed over some at a time, at most 20 times a second, and none waits long."""
+    start = TopicPartition(topic, 0, OFFSET_BEGINNING)
+    consumer = reader(settings, consumers, start, **engine_kafka.GATHERS)
+    producer = Producer(engine_kafka.producer(settings, client_id="test"))
+    begun_s, sent, chunks = time.monotonic(), 0, list[int]()
+    while sum(chunks) < 200:
+        if sent < 200:
+            producer.produce(topic, value=b"one", partition=0)
+            assert producer.flush(20) == 0
+            sent += 1
+        if found := [m for m in consumer.consume(4000, 0.005) if m.error() is None]:
+            chunks.append(len(found))
+        assert time.monotonic() - begun_s < 60
+    took_s = time.monotonic() - begun_s
+    assert len(chunks) <= took_s / 0.05 + 2
+    assert max(chunks) > 1, f"{chunks}: nothing was collected, this proves nothing"
+
+
 def test_the_end_of_a_partition_is_reported_with_its_offset(
     settings: KafkaSettings, topic: str, consumers: list[Consumer]
 ) -> None:
