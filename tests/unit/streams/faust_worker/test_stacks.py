@@ -6,7 +6,7 @@ import threading
 from io import TextIOBase
 from pathlib import Path
 
-from streams.engine.open_batch import settled
+from streams.engine.open_batch import result_of
 from streams.faust_worker.stacks import running_stack, task_stacks, write_threads
 
 
@@ -15,7 +15,7 @@ async def test_a_task_is_shown_down_to_where_it_waits() -> None:
     never: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     async def outer(secret: str) -> bool:
-        return await settled(never) and bool(secret)
+        return await result_of(never) and bool(secret)
 
     tasks = [asyncio.create_task(outer("I live in Bonn")) for _ in range(3)]
     await asyncio.sleep(0)
