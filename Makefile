@@ -6,8 +6,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 OUT ?=
-# Workers that are killed, hang or lose their broker take minutes: these run with the other faults.
-FAULTS := tests/e2e/test_sigkill.py tests/e2e/test_a_killing_event.py tests/e2e/test_liveness.py
+# What is killed, hangs, comes and goes, or loses its broker or its positions takes minutes: it runs with the other faults.
+FAULTS := $(addprefix tests/e2e/test_,sigkill.py a_killing_event.py a_hanging_extractor.py liveness.py two_workers.py \
+	forgotten_positions.py) tests/integration/cli/test_weaviate_killed.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test chaos test-unit check format lock stack-up stack-down bench-engine bench-pipeline clean

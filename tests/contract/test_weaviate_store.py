@@ -262,7 +262,7 @@ async def test_wrong_address(settings: Settings) -> None:
 async def test_other_bucket_count(settings: Settings, store: Any) -> None:
     """A collection made for another number of buckets is refused: users would be looked for in wrong ones."""
     del store
-    with pytest.raises(RefusedError, match=r"buckets.*replay"):
+    with pytest.raises(RefusedError, match=r"buckets.*build another one"):
         await create_store(settings.replace("kafka", partitions=2), dimensions=DIMENSIONS).open()
 
 
