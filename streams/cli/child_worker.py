@@ -4,6 +4,7 @@ Its standard input is a pipe that only its parent holds open. So the kernel tell
 came about, and it leaves by itself (`end_with_parent`).
 """
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -105,6 +106,23 @@ def end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+@contextmanager
+def only_one(lock: Path, *, otherwise: Exception) -> Iterator[None]:
+    """Hold a lock file, so that no second command of a kind runs on one stack; the kernel frees that of a killed one.
+
+    Args:
+        lock: the file; its folder is made.
+        otherwise: raised when somebody else holds it.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise otherwise from None
+        yield
 
 
 def child_environment(environment: Mapping[str, str], settings: Settings) -> dict[str, str]:

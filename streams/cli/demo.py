@@ -2,14 +2,12 @@
 # ruff: noqa: D301  click keeps the lines of a paragraph that begins with the control character \b
 
 import asyncio
-import fcntl
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from importlib.resources import files
-from pathlib import Path
 from typing import Self
 
 import click
@@ -25,7 +23,7 @@ from schemas.ids import UserKey
 from schemas.memory import MemoryChange
 from streams.caches.redis_versions import create_version_cache
 from streams.cli.changes import change_line
-from streams.cli.child_worker import ChildWorker, terminated_like_interrupted, uninterrupted
+from streams.cli.child_worker import ChildWorker, only_one, terminated_like_interrupted, uninterrupted
 from streams.cli.context import fail, json_option, print_json, reports_errors, run, stack_settings
 from streams.cli.display import progress_console, result_console
 from streams.cli.publish import create_topics
@@ -125,7 +123,8 @@ def demo(*, keep: bool, as_json: bool) -> None:
     """
     console = progress_console() if as_json else result_console()
     home = home_folder() / "demo"
-    with _only_one(home.with_suffix(".lock")), terminated_like_interrupted():
+    another = DemoError("another demo runs with the same MEMSTREAM_HOME: wait for it, or set another")
+    with only_one(home.with_suffix(".lock"), otherwise=another), terminated_like_interrupted():
         stack = Stack("light", home=home)
         worker: ChildWorker | None = None
         kept = False
@@ -310,19 +309,3 @@ class _StatusDisplay:
 def _say(console: Console, title: str) -> None:
     console.print()
     console.print(title, style="bold", highlight=False)
-
-
-@contextmanager
-def _only_one(lock: Path) -> Iterator[None]:
-    """Hold the demo's lock, so that no second demo wipes this one's stack.
-
-    Raises:
-        DemoError: another demo runs.
-    """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DemoError("another demo runs with the same MEMSTREAM_HOME: wait for it, or set another") from None
-        yield

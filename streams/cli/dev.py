@@ -12,7 +12,7 @@ from infra.native import state as stack_state
 from infra.native.progress import on_stderr
 from infra.native.stack import Stack
 from infra.native.state import Mode, StackState
-from streams.cli.child_worker import ChildWorker, terminated_like_interrupted, uninterrupted
+from streams.cli.child_worker import ChildWorker, only_one, terminated_like_interrupted, uninterrupted
 from streams.cli.context import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -24,6 +24,7 @@ from streams.cli.context import (
 )
 from streams.cli.publish import create_topics
 from streams.cli.worker import parse_stages
+from streams.errors import UsageError
 from streams.settings import Settings, from_environment
 
 _POLL_S = 0.2
@@ -54,11 +55,20 @@ def dev(mode: Mode, stages: str | None, *, as_json: bool) -> None:
         memstream dev --mode full --stages record,embed,consolidate,index
 
     \b
-    Exit codes: 0 stopped by Ctrl-C or SIGTERM; 1 failed, or the worker kept dying; 2 wrong use; 130 interrupted while
-    starting.
+    Exit codes: 0 stopped by Ctrl-C or SIGTERM; 1 failed, or the worker kept dying; 2 wrong use, or another dev runs;
+    130 interrupted while starting.
     """
     names = [str(name) for name in parse_stages(stages)]
     stack = Stack(mode)
+    another = UsageError(
+        "another memstream dev runs with the same MEMSTREAM_HOME",
+        next_step="other commands find its stack, and memstream worker adds a worker; or set another MEMSTREAM_HOME",
+    )
+    with only_one(stack.home / "dev.lock", otherwise=another):
+        _serve(stack, mode, names, as_json=as_json)
+
+
+def _serve(stack: Stack, mode: Mode, names: list[str], *, as_json: bool) -> None:
     was_up = stack.status().state == "up"
     worker: ChildWorker | None = None
     serving = False

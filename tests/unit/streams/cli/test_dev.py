@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from click.testing import CliRunner
 
 from streams.cli import dev
-from streams.cli.child_worker import ChildWorker
+from streams.cli.child_worker import ChildWorker, only_one
+from streams.cli.main import main
 
 
 class DyingWorker:
@@ -59,3 +61,13 @@ def test_a_worker_that_died_once_is_started_again() -> None:
     with pytest.raises(KeyboardInterrupt):
         dev._watch(cast("ChildWorker", worker))
     assert worker.starts == 1
+
+
+def test_a_second_dev_of_one_home_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would add a worker, take over the first one's log, and maybe its stack away; nothing is started."""
+    monkeypatch.setenv("MEMSTREAM_HOME", str(tmp_path))
+    with only_one(tmp_path / "dev.lock", otherwise=AssertionError()):
+        refused = CliRunner().invoke(main, ["dev"])
+    assert refused.exit_code == 2
+    assert "another memstream dev runs with the same MEMSTREAM_HOME" in refused.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["dev.lock"]
