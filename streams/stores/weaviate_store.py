@@ -56,19 +56,17 @@ MAX_UUID_PREFIX = 8
 class WeaviateStore:
     """One generation of memories and heads in Weaviate.
 
-    Guarantees: when a write returns, Weaviate has acknowledged every object, and they survive a kill of the server, but
-    for their place in the vector index (below); whether they survive a power cut is up to Weaviate.
+    Guarantees: when a write returns, Weaviate has acknowledged every object, and they survive a kill of the server,
+    with all that finds them (`_write`); whether they survive a power cut is up to Weaviate.
 
     A write that had no answer, since the server was killed, may have left objects that are in some indexes and not in
     others, and writing them again changes nothing (276 of 1,200 seen). So this object remembers what had no answer, and
     writes that with `reindexed` ahead when it is asked to write it again. Whoever does not know what had no answer, as
     whoever mends a store, calls `rewrite`.
 
-    Not promised: that the newest memories of each bucket (up to 4 KiB of vectors) are found by meaning after a kill.
-    Weaviate writes them to its vector index's log with the bucket's next write only (38 of 100 acknowledged ones were
-    seen missing from vector legs). There is no compare-and-set: the last writer of a memory wins, also with an older
-    revision. Heads are compared with what is there before they are written, which is not atomic; a user has one writer
-    at a time, and that makes it enough. What this object wrote less than `KNOWN_HEAD_S` ago it does not read again.
+    Not promised: there is no compare-and-set. The last writer of a memory wins, also with an older revision.
+    Heads are compared with what is there before they are written, which is not atomic; a user has one writer at a time,
+    and that makes it enough. What this object wrote less than `KNOWN_HEAD_S` ago it does not read again.
     `memories` and `search` are not one state of the store while somebody writes; whoever loads a user compares with the
     head. BM25 weighs a term by how rare it is in the user's whole bucket, so strangers move scores, though never what
     is found.
@@ -265,6 +263,9 @@ class WeaviateStore:
             if doubtful:
                 await self._send([wire.reindexed(item, dimensions=self._dimensions) for item in doubtful])
             await self._send(objects)
+            # The newest vectors of a bucket are in Weaviate's memory only, until the next request to it: an equal
+            # object is enough for that. Heads are in no bucket and have no vectors.
+            await self._send(list({item.tenant: item for item in objects if item.tenant}.values()))
         except BaseException:
             self._unanswered |= dict.fromkeys(item.uuid for item in objects)
             for uuid in list(self._unanswered)[:-MAX_UNANSWERED]:

@@ -86,6 +86,23 @@ async def test_a_write_without_an_answer_is_whole_once_it_is_repeated(settings: 
         await store.close()
 
 
+async def test_what_was_acknowledged_is_found_by_meaning_after_a_kill(settings: Settings, own_stack: Stack) -> None:
+    """Weaviate keeps a bucket's newest 4 KiB of vectors in its memory only, until somebody writes there again."""
+    written = rows(MARIA, 40)
+    assert sum(row.vector.nbytes for row in written) < 4096
+    store = create_store(settings, dimensions=DIMENSIONS)
+    await store.open()
+    await store.upsert(written, heads=[HEAD])
+    await store.close()
+    await asyncio.to_thread(own_stack.kill_part, "weaviate")
+    await asyncio.to_thread(own_stack.start_part, "weaviate")
+    await store.open()
+    try:
+        await assert_whole(store, written)
+    finally:
+        await store.close()
+
+
 async def test_a_plain_write_does_not_mend_and_a_rewrite_does(settings: Settings, own_stack: Stack) -> None:
     """Why `rewrite` exists: for whoever does not know what had no answer, an equal write changes nothing."""
     store = create_store(settings, dimensions=DIMENSIONS)
