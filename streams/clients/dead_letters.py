@@ -28,8 +28,6 @@ _FLUSH_STEP_S = 0.2
 _AT_ONCE = 100
 _AT_ONCE_BYTES = 4 * 1024 * 1024
 """One transaction of a redrive; it must end within the broker's limit for transactions."""
-_PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})  # noqa: SLF001
-"""Records that were thrown away with their transaction."""
 
 
 class LetterPlace(NamedTuple):
@@ -271,7 +269,7 @@ class Redrive:
         try:
             self._transact(letters)
         except KafkaException as error:
-            if error.args[0].code() not in _PURGED:
+            if error.args[0].code() not in kafka.PURGED:
                 raise
             # librdkafka 2.16 counts a refused record's sequence number on: what comes next in that partition is out of
             # order, and only the abort of that sets it right.

@@ -3,7 +3,12 @@
 import logging
 from typing import Any
 
+from confluent_kafka import KafkaError
+
 from streams.settings import KafkaSettings
+
+PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})  # noqa: SLF001  (librdkafka's own codes)
+"""How records are reported that were thrown away with their transaction."""
 
 CLIENT_LOG = logging.getLogger("memstream.kafka")
 """librdkafka's lines go here instead of to standard error, where a broker that is down would print thousands.

@@ -67,8 +67,9 @@ class LedgerPositions:
                         and entry.topic == self._spec.reads.name
                         and entry.partition in partitions
                     ):
-                        known = newest.setdefault(entry.partition, entry)
-                        newest[entry.partition] = max(known, entry, key=lambda one: one.last_offset)
+                        known = newest.get(entry.partition)
+                        if known is None or entry.last_offset > known.last_offset:
+                            newest[entry.partition] = entry
         for entry in newest.values():
             await self._must_be_about_the_log(entry)
         found = {partition: entry.last_offset + 1 for partition, entry in newest.items()}

@@ -26,6 +26,7 @@ from typing import Any
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from streams.engine import kafka
 from streams.engine.stage import Output
 from streams.engine.steps import Observe, Step, unobserved
 from streams.errors import FencedError, PoisonError, TransientError
@@ -245,7 +246,7 @@ class Transactions:
             raise KafkaException(self._refused[0])
 
     def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
-        if error is not None and error.code() not in _PURGED:
+        if error is not None and error.code() not in kafka.PURGED:
             self._refused.append(error)
 
     def _publish(self, outputs: Sequence[Output]) -> None:
@@ -288,9 +289,6 @@ def _translated(error: KafkaError) -> Exception:
         return FencedError(f"another instance has taken over: {error.str()}")
     return TransientError(f"Kafka: {error.str()}")
 
-
-_PURGED: frozenset[int] = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})  # noqa: SLF001
-"""Outputs that an abort threw away."""
 
 _PASSING: frozenset[int] = frozenset({KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN})  # noqa: SLF001
 """Errors that pass although librdkafka does not call all of them retriable everywhere."""

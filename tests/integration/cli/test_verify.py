@@ -119,6 +119,19 @@ def publish(memstream: Command, numbers: Collection[int]) -> None:
     assert memstream("publish", "-", given=turns(numbers)).returncode == 0
 
 
+def sound_after(
+    memstream: Command, start_worker: StartWorker, settled: Settled, numbers: Collection[int]
+) -> dict[str, Any]:
+    """What `verify` says once a worker has remembered these turns: all is sound; the worker is stopped again."""
+    publish(memstream, numbers)
+    worker = start_worker()
+    settled()
+    report = verified(memstream)
+    assert report["sound"], report["findings"]
+    worker.stop()
+    return report
+
+
 async def keep_publishing(settings: Settings, is_over: asyncio.Event) -> int:
     """Turns without a pause, some at a time, until it is over; returns how many."""
     first, published, at_once = 1000, 0, 10
@@ -134,14 +147,9 @@ def test_a_wiped_store_is_noticed_and_rebuilt_by_the_next_worker(
     memstream: Command, start_worker: StartWorker, settled: Settled, settings: Settings
 ) -> None:
     """Sound before; no store once the file is gone; sound again, and searchable, after a worker has started."""
-    publish(memstream, range(600))
-    worker = start_worker()
-    settled()
-    before = verified(memstream)
-    assert before["sound"], before["findings"]
+    before = sound_after(memstream, start_worker, settled, range(600))
     assert (before["users"], before["changes_pending"]) == (USERS, 0)
     assert before["memories"] >= 600
-    worker.stop()
 
     wipe(settings)
     for command in (["verify"], ["verify", "--repair"], ["search", "u1", "telescope"]):
@@ -276,10 +284,7 @@ def test_records_that_were_deleted_ahead_of_a_stage_are_named(
     memstream: Command, start_worker: StartWorker, settled: Settled, settings: Settings
 ) -> None:
     """By stage, place and number; repairing the store changes nothing; from the log's start on all is sound again."""
-    publish(memstream, range(40))
-    worker = start_worker()
-    settled()
-    worker.stop()
+    sound_after(memstream, start_worker, settled, range(40))
     scan = LogScan(settings.kafka, client_id="test")
     name, group = scan.name(topics.CONVERSATION_EVENTS), f"{settings.kafka.namespace}memstream.g1.record"
     before = scan.committed(group, topics.CONVERSATION_EVENTS, range(4))
@@ -313,10 +318,7 @@ def test_positions_that_were_set_back_are_named_before_anything_is_settled_again
     memstream: Command, start_worker: StartWorker, settled: Settled, settings: Settings
 ) -> None:
     """The ledger says what a stage has settled; where its group was deleted it goes on behind that."""
-    publish(memstream, range(40))
-    worker = start_worker()
-    settled()
-    worker.stop()
+    sound_after(memstream, start_worker, settled, range(40))
     scan, group = LogScan(settings.kafka, client_id="test"), f"{settings.kafka.namespace}memstream.g1.record"
     await_empty(scan, group)
     scan.admin.delete_consumer_groups([group])[group].result(30)

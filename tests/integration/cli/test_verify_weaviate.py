@@ -14,6 +14,7 @@ from integration.cli.test_verify import (
     assert_found,
     counts,
     publish,
+    sound_after,
     verified,
     wait_until_sound,
     with_store,
@@ -55,12 +56,7 @@ def test_dropped_collections_are_noticed_and_rebuilt_by_the_next_worker(
     memstream: Command, start_worker: StartWorker, settled: Settled, settings: Settings, *, with_heads: bool
 ) -> None:
     """Also when the heads survived, which stand in a collection of their own and vouch for nothing."""
-    publish(memstream, range(240))
-    worker = start_worker()
-    settled()
-    before = verified(memstream)
-    assert before["sound"], before["findings"]
-    worker.stop()
+    before = sound_after(memstream, start_worker, settled, range(240))
 
     namespace = settings.kafka.namespace
     drop(settings, collection_name(namespace=namespace))

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from contract.test_weaviate_store import DIMENSIONS, MARIA, rows
 from integration.cli.conftest import Command, StartWorker
-from integration.cli.test_verify import Settled, assert_found, counts, publish, verified
+from integration.cli.test_verify import Settled, assert_found, counts, sound_after, verified
 
 from infra.native.stack import Stack
 from infra.native.state import StackState
@@ -130,12 +130,7 @@ def test_verify_repair_makes_a_damaged_store_sound(
     memstream: Command, start_worker: StartWorker, settled: Settled, own_stack: Stack
 ) -> None:
     """All is missing and stands there as strangers; after `--repair` the store is as it was, and searchable."""
-    publish(memstream, range(240))
-    worker = start_worker()
-    settled()
-    before = verified(memstream)
-    assert before["sound"], before["findings"]
-    worker.stop()
+    before = sound_after(memstream, start_worker, settled, range(240))
     kill_and_lose_indexes(own_stack)
     own_stack.start_part("weaviate")
 
